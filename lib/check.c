@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * check.c - the walk of HAKMEM_CHECK; each part verifies itself where it is written down.
+ */
+#include "check.h"
+
+#include "fork.h"
+#include "large.h"
+#include "magazine.h"
+#include "pool.h"
+#include "registry.h"
+#include "slab.h"
+
+static void check_large(void)
+{
+	uint64_t count = 0, bytes = 0;
+
+	for (struct hk_large *large = hk_large_blocks; large; large = large->next) {
+		hk_assert(hk_registry_owner(large->base) == large);
+		hk_assert(hk_registry_kind(large->base) == HK_KIND_LARGE);
+		hk_assert(!large->next || large->next->previous == large);
+		count++;
+		bytes += large->bytes;
+	}
+	hk_assert(count == hk_large_count && bytes == hk_large_bytes);
+}
+
+void hk_check(void)
+{
+	hk_lock_all();
+	hk_pool_check();
+	hk_slab_check();
+	hk_magazine_check();
+	check_large();
+	hk_unlock_all();
+}

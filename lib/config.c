@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * config.c - parses options.def's options; owns their values and hk_config_lock.
+ */
+#define _GNU_SOURCE
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "debug/poison.h"
+#include "fatal.h"
+#include "size_class.h"
+
+enum option_type { WORD, COUNT, SIZE, MILLISECONDS, STATS, DEBUG };
+enum option_when { RUNTIME, START };
+
+struct option {
+	const char *name; /* as in the environment, without the prefix */
+	enum option_type type;
+	const char *value;
+	enum option_when when;
+	const char *words;
+};
+
+static const struct option options[HK_OPTIONS] = {
+#define HK_OPTION(name, type, value, when, words, help) \
+	{ #name, type, value, when, words },
+#include "options.def"
+#undef HK_OPTION
+};
+
+#define PREFIX "HAKMEM_"
+#define PREFIX_LENGTH (sizeof(PREFIX) - 1)
+#define NAME_MAX_LENGTH HK_OPTION_NAME_MAX
+
+_Atomic uint64_t hk_option_numbers[HK_OPTIONS];
+struct hk_lock hk_config_lock;
+
+static char stats_file[4096]; /* of HAKMEM_STATS=exit:FILE; empty: stderr */
+static bool environment_read;
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* ---- values ---- */
+
+/* Up to end: digits, and for sizes a unit.  false: not such a number, or beyond 64 bits. */
+static bool parse_number(const char *text, const char *end, bool units, uint64_t *number)
+{
+	static const char unit_names[] = "KMGTPE";
+	const char *unit;
+	uint64_t value = 0;
+
+	if (text == end)
+		return false;
+	for (; text < end && *text >= '0' && *text <= '9'; text++) {
+		if (__builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
+			return false;
+	}
+	if (text < end && units &&
+	    (unit = strchr(unit_names, lower(*text) - 'a' + 'A'))) {
+		unsigned shift = 10 * (unsigned)(unit - unit_names + 1);
+
+		/* 16E is one more than fits: it stands for the largest value. */
+		if (value > UINT64_MAX >> shift && !(shift == 60 && value == 16))
+			return false;
+		value = value > UINT64_MAX >> shift ? UINT64_MAX : value << shift;
+		text++;
+	}
+	*number = value;
+	return text == end;
+}
+
+static bool parse_in_range(const struct option *option, const char *text,
+			   uint64_t *number)
+{
+	const char *dots = strstr(option->words, "..");
+	bool units = option->type == SIZE;
+	uint64_t lowest, highest;
+
+	hk_assert(dots && parse_number(option->words, dots, true, &lowest) &&
+		  parse_number(dots + 2, dots + strlen(dots), true, &highest));
+	return parse_number(text, text + strlen(text), units, number) &&
+	       *number >= lowest && *number <= highest;
+}
+
+/* The word number index of "a|b|c"; its length, or 0 past the last. */
+static size_t word_at(const char *words, unsigned index, const char **word)
+{
+	for (; index; index--) {
+		words = strchr(words, '|');
+		if (!words)
+			return 0;
+		words++;
+	}
+	*word = words;
+	return strcspn(words, "|");
+}
+
+static bool parse_word(const struct option *option, const char *text, size_t length,
+		       uint64_t *number)
+{
+	const char *word;
+	size_t word_length;
+
+	for (unsigned i = 0; (word_length = word_at(option->words, i, &word)) != 0; i++) {
+		if (word_length == length && !memcmp(word, text, length)) {
+			*number = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Parse and, only if it is valid, store. */
+static bool store(enum hk_option which, const char *text)
+{
+	const struct option *option = &options[which];
+	const char *file = "";
+	uint64_t number;
+
+	switch (option->type) {
+	case WORD:
+	case DEBUG:
+		if (!parse_word(option, text, strlen(text), &number))
+			return false;
+		break;
+	case STATS:
+		if (!strncmp(text, "exit:", 5) && text[5])
+			file = text + 5;
+		if (!parse_word(option, text, *file ? 4 : strlen(text), &number) ||
+		    strlen(file) >= sizeof(stats_file))
+			return false;
+		/* The empty name is not written: the buffer's pages stay untouched. */
+		if (*file || stats_file[0])
+			strcpy(stats_file, file);
+		break;
+	default:
+		if (!parse_in_range(option, text, &number))
+			return false;
+	}
+	atomic_store_explicit(&hk_option_numbers[which], number, memory_order_relaxed);
+	if (which == HK_OPTION_TINY_PROFILE)
+		hk_route_set((enum hk_profile)number);
+	return true;
+}
+
+static void print_number(char *value, size_t size, uint64_t number, bool units)
+{
+	char digits[24], *next = digits + sizeof(digits);
+	unsigned unit = 0;
+
+	while (units && number && !(number & 1023) && unit < 6) {
+		number >>= 10;
+		unit++;
+	}
+	*--next = '\0';
+	if (unit)
+		*--next = "KMGTPE"[unit - 1];
+	do {
+		*--next = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	hk_assert(strlen(next) < size);
+	strcpy(value, next);
+}
+
+static void print_value(enum hk_option which, char *value, size_t size)
+{
+	const struct option *option = &options[which];
+	uint64_t number = hk_config_number(which);
+	const char *word = "";
+	size_t length;
+
+	switch (option->type) {
+	case WORD:
+	case DEBUG:
+	case STATS:
+		length = word_at(option->words, (unsigned)number, &word);
+		hk_assert(length < size);
+		memcpy(value, word, length);
+		value[length] = '\0';
+		if (option->type == STATS && stats_file[0]) {
+			strncat(value, ":", size - length - 1);
+			strncat(value, stats_file, size - length - 2);
+		}
+		break;
+	default:
+		print_number(value, size, number, option->type == SIZE);
+	}
+}
+
+/* ---- messages ---- */
+
+/* Levenshtein's distance, with one row of the table; strings beyond a row are far apart. */
+static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	size_t row[NAME_MAX_LENGTH + 1];
+
+	if (a_length > NAME_MAX_LENGTH || b_length > NAME_MAX_LENGTH)
+		return SIZE_MAX;
+	for (size_t j = 0; j <= b_length; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_length; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= b_length; j++) {
+			size_t change = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
+
+			diagonal = row[j];
+			row[j] = row[j - 1] + 1 < row[j] + 1 ? row[j - 1] + 1
+							     : row[j] + 1;
+			if (change < row[j])
+				row[j] = change;
+		}
+	}
+	return row[b_length];
+}
+
+static void report_unknown(const char *name, size_t length)
+{
+	struct hk_text text;
+	size_t best = SIZE_MAX;
+	const char *nearest = options[0].name;
+
+	for (unsigned i = 0; i < HK_OPTIONS; i++) {
+		size_t d = distance(name, length, options[i].name,
+				    strlen(options[i].name));
+
+		if (d < best) {
+			best = d;
+			nearest = options[i].name;
+		}
+	}
+	hk_message_open(&text, HK_UNKNOWN_OPTION);
+	hk_text(&text, PREFIX);
+	for (size_t i = 0; i < length; i++)
+		hk_text(&text, "%c", name[i]);
+	hk_text(&text, " (did you mean " PREFIX "%s?)\n", nearest);
+	hk_text_close(&text);
+}
+
+static void report_value(const struct option *option, const char *value)
+{
+	struct hk_text text;
+	const char *word, *nearest = NULL;
+	size_t length, nearest_length = 0, best = SIZE_MAX;
+
+	hk_message_open(&text, HK_BAD_VALUE);
+	hk_text(&text, "\"%s\" for " PREFIX "%s (", value, option->name);
+	if (strstr(option->words, "..")) {
+		hk_text(&text, "want %s", option->words);
+	} else {
+		for (unsigned i = 0; (length = word_at(option->words, i, &word)) != 0;
+		     i++) {
+			size_t d = distance(value, strlen(value), word, length);
+
+			if (!nearest || d < best) {
+				best = d;
+				nearest = word;
+				nearest_length = length;
+			}
+		}
+		hk_text(&text, "did you mean \"");
+		for (size_t i = 0; i < nearest_length; i++)
+			hk_text(&text, "%c", nearest[i]);
+		hk_text(&text, "\"?");
+	}
+	hk_text(&text, "), using \"%s\"\n", option->value);
+	hk_text_close(&text);
+}
+
+/* ---- the environment ---- */
+
+static void read_variable(const char *name)
+{
+	size_t length = strcspn(name, "=");
+
+	for (unsigned i = 0; i < HK_OPTIONS; i++) {
+		const char *known = options[i].name;
+
+		if (strlen(known) != length || memcmp(known, name, length) != 0)
+			continue;
+		if (options[i].type == DEBUG && !HK_POISON)
+			return; /* says nothing to the production library */
+		if (!store((enum hk_option)i, name + length + 1))
+			report_value(&options[i], name + length + 1);
+		return;
+	}
+	report_unknown(name, length);
+}
+
+void hk_config_read_environment(void)
+{
+	if (environment_read || !environ)
+		return;
+	environment_read = true;
+	/* Whoever runs a set-user-ID program must not steer its memory. */
+	if (getauxval(AT_SECURE))
+		return;
+	for (char **variable = environ; *variable; variable++) {
+		if (!strncmp(*variable, PREFIX, PREFIX_LENGTH) && strchr(*variable, '='))
+			read_variable(*variable + PREFIX_LENGTH);
+	}
+}
+
+void hk_config_init(void)
+{
+	for (unsigned i = 0; i < HK_OPTIONS; i++)
+		hk_assert(store((enum hk_option)i, options[i].value));
+}
+
+/* ---- GET and SET ---- */
+
+/* Names in GET and SET are in lower case. */
+static int find(const char *name)
+{
+	for (unsigned i = 0; i < HK_OPTIONS; i++) {
+		const char *known = options[i].name;
+		size_t length = strlen(known), same = 0;
+
+		while (same < length && lower(known[same]) == name[same])
+			same++;
+		if (same == length && !name[length])
+			return (int)i;
+	}
+	return -1;
+}
+
+int hk_config_get(const char *name, char *value, size_t size)
+{
+	int which = find(name);
+
+	if (which < 0)
+		return ENOENT;
+	if (options[which].type == DEBUG && !HK_POISON)
+		return ENOTSUP;
+	hk_lock(&hk_config_lock);
+	print_value((enum hk_option)which, value, size);
+	hk_unlock(&hk_config_lock);
+	return 0;
+}
+
+int hk_config_set(const char *name, const char *value)
+{
+	int which = find(name);
+	bool valid;
+
+	if (which < 0)
+		return ENOENT;
+	if (options[which].when == START)
+		return EACCES;
+	hk_lock(&hk_config_lock);
+	valid = store((enum hk_option)which, value);
+	hk_unlock(&hk_config_lock);
+	return valid ? 0 : EINVAL;
+}
+
+void hk_config_name(enum hk_option which, char *name)
+{
+	const char *known = options[which].name;
+
+	do
+		*name++ = lower(*known);
+	while (*known++);
+}
+
+int hk_config_open_stats(void)
+{
+	char path[sizeof(stats_file) + 32], *out = path;
+	int fd;
+
+	if (!stats_file[0])
+		return STDERR_FILENO;
+	for (const char *in = stats_file; *in && out < path + sizeof(stats_file); in++) {
+		if (in[0] == '%' && in[1] == 'p') {
+			print_number(out, 24, (uint64_t)getpid(), false);
+			out += strlen(out);
+			in++;
+		} else {
+			*out++ = *in;
+		}
+	}
+	*out = '\0';
+	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	return fd < 0 ? STDERR_FILENO : fd;
+}

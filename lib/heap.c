@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heap.c - the slow halves of allocation: sizes and alignments that no magazine serves, the
+ * last effort before ENOMEM, and the pointers that are not ours.
+ */
+#include "heap.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fatal.h"
+#include "init.h"
+#include "large.h"
+#include "medium.h"
+#include "os.h"
+#include "pool.h"
+#include "slab.h"
+
+_Atomic uint8_t hk_perturb;
+_Atomic size_t hk_fast_limit = HK_CLASS_MAX + 1;
+
+static _Atomic uint64_t failed, releases;
+
+HK_COLD static void *fail(void)
+{
+	atomic_fetch_add_explicit(&failed, 1, memory_order_relaxed);
+	errno = ENOMEM;
+	return NULL;
+}
+
+static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool *zero)
+{
+	if (size <= HK_MEDIUM_MAX && alignment <= HK_SUPERSLAB_BYTES)
+		return hk_medium_allocate(size, alignment, last_try, zero);
+	*zero = true;
+	return hk_large_allocate(size, alignment, last_try);
+}
+
+/* Any size, any alignment, no magazine hit. */
+static void *allocate(size_t size, size_t alignment, bool *zero, const char *function)
+{
+	struct hakmem_release released;
+	void *block;
+
+	if (HK_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
+		return fail();
+	hk_init();
+	if (size <= HK_CLASS_MAX && alignment <= HK_SLOT_BYTES) {
+		unsigned size_class = hk_size_class_of(size);
+
+		/* A block's alignment is the largest power of two that divides its size. */
+		if (alignment > 8) {
+			size_class = hk_size_class_exact(
+				hk_align_up(size | 1, alignment));
+			while (hk_class_size(size_class) & (alignment - 1))
+				size_class++;
+		}
+		block = hk_magazine_refill(size_class, zero);
+		if (block)
+			hk_poison_check(block, hk_class_size(size_class), function);
+		return block ? block : fail();
+	}
+	block = allocate_beyond(size, alignment, false, zero);
+	if (!block) {
+		hk_heap_release(&released, function);
+		block = allocate_beyond(size, alignment, true, zero);
+	}
+	return block ? block : fail();
+}
+
+static void *perturbed(void *block, const char *function)
+{
+	uint8_t byte = atomic_load_explicit(&hk_perturb, memory_order_relaxed);
+
+	if (HK_UNLIKELY(byte) && block)
+		memset(block, byte ^ 0xff, hk_heap_usable_size(block, function));
+	return block;
+}
+
+void *hk_heap_allocate_slow(size_t size, const char *function)
+{
+	bool zero;
+
+	return perturbed(allocate(size, 1, &zero, function), function);
+}
+
+void *hk_heap_allocate_zeroed(size_t size, const char *function)
+{
+	bool zero = false;
+	void *block;
+
+	if (HK_LIKELY(size <= HK_CLASS_MAX)) {
+		unsigned size_class = hk_size_class_of(size);
+
+		block = hk_magazine_pop(size_class);
+		if (HK_LIKELY(block != NULL)) {
+			hk_poison_check(block, hk_class_size(size_class), function);
+			return memset(block, 0, size);
+		}
+	}
+	block = allocate(size, 1, &zero, function);
+	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
+	if (block && !zero)
+		memset(block, 0, size);
+	return block;
+}
+
+void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function)
+{
+	bool zero;
+
+	if (alignment <= 16 && (alignment <= 8 || size > 8))
+		return hk_heap_allocate(size, function);
+	return perturbed(allocate(size, alignment, &zero, function), function);
+}
+
+/* ---- free ---- */
+
+/* Say what a pointer that is no block's start is; large blocks are known by their list. */
+HK_COLD static void report_foreign(const void *block, const char *function)
+{
+	struct hk_large *large;
+
+	hk_lock(&hk_large_lock);
+	large = hk_large_find_locked(block);
+	if (large)
+		hk_fatal(HK_INTERIOR_POINTER, function, block,
+			 "%lu bytes into the %lu-byte block %p",
+			 (unsigned long)((const char *)block - large->base),
+			 (unsigned long)large->bytes, (void *)large->base);
+	hk_fatal(HK_INVALID_POINTER, function, block, "not a block of this allocator");
+}
+
+void hk_heap_free_slow(void *block, unsigned kind, const char *function)
+{
+	if (!block)
+		return;
+	switch (kind) {
+	case HK_KIND_NONE:
+		report_foreign(block, function);
+		break;
+	case HK_KIND_MEDIUM:
+		hk_medium_free(block, function);
+		break;
+	case HK_KIND_LARGE:
+		hk_large_free(block, function);
+		break;
+	default:
+		hk_magazine_spill(kind, block, function);
+	}
+}
+
+void hk_heap_fill_freed(void *block, unsigned kind, const char *function)
+{
+	uint8_t byte = atomic_load_explicit(&hk_perturb, memory_order_relaxed);
+
+	if (kind == HK_KIND_NONE)
+		return;
+	if (byte)
+		memset(block, byte, hk_heap_usable_size(block, function));
+	if (kind <= HK_CLASSES)
+		hk_poison_freed(block, hk_class_size(kind));
+}
+
+void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function)
+{
+	unsigned kind = hk_registry_kind(block);
+
+	if (HK_LIKELY(kind != HK_KIND_NONE)) {
+		size_t usable = kind <= HK_CLASSES ? hk_class_size(kind)
+						   : hk_heap_usable_size(block, function);
+
+		if (HK_UNLIKELY(size > usable))
+			hk_fatal(HK_SIZE_MISMATCH, function, block,
+				 "size %lu, but the block has %lu bytes",
+				 (unsigned long)size, (unsigned long)usable);
+		if (HK_UNLIKELY((uintptr_t)block & (alignment - 1)))
+			hk_fatal(HK_ALIGNMENT_MISMATCH, function, block, "alignment %lu",
+				 (unsigned long)alignment);
+	}
+	hk_heap_free(block, function);
+}
+
+void hk_heap_set_perturb(uint8_t value)
+{
+	atomic_store_explicit(&hk_perturb, value, memory_order_relaxed);
+	atomic_store_explicit(&hk_fast_limit, value ? 0 : HK_CLASS_MAX + 1,
+			      memory_order_relaxed);
+}
+
+/* ---- size and resize ---- */
+
+static void *checked_small(const void *block, const char *function)
+{
+	struct hk_slab *slab = hk_slab_of(block);
+	char *start = hk_slab_block_of(slab, block);
+
+	if (HK_LIKELY(start == (const char *)block))
+		return start;
+	if (!start)
+		hk_fatal(HK_INVALID_POINTER, function, block,
+			 "in a slab of %lu-byte blocks but in none of them",
+			 (unsigned long)hk_class_size(slab->kind));
+	hk_fatal(HK_INTERIOR_POINTER, function, block,
+		 "%lu bytes into the %lu-byte block %p",
+		 (unsigned long)((const char *)block - start),
+		 (unsigned long)hk_class_size(slab->kind), (void *)start);
+}
+
+size_t hk_heap_usable_size(const void *block, const char *function)
+{
+	unsigned kind = hk_registry_kind(block);
+
+	if (!block)
+		return 0;
+	switch (kind) {
+	case HK_KIND_NONE:
+		report_foreign(block, function);
+		return 0;
+	case HK_KIND_MEDIUM:
+		return hk_medium_usable_size(block, function);
+	case HK_KIND_LARGE:
+		return hk_large_usable_size(block, function);
+	default:
+		checked_small(block, function);
+		return hk_class_size(kind);
+	}
+}
+
+static bool fits_in_place(void *block, unsigned kind, size_t usable, size_t size,
+			  const char *function)
+{
+	if (kind == HK_KIND_MEDIUM)
+		return size > HK_CLASS_MAX && size <= HK_MEDIUM_MAX &&
+		       hk_medium_resize(block, size, function);
+	if (kind == HK_KIND_LARGE)
+		return false;
+	/* A block that would be less than half full moves to a smaller class. */
+	return size <= usable && (size >= usable / 2 || usable <= 32);
+}
+
+void *hk_heap_resize(void *block, size_t size, const char *function)
+{
+	unsigned kind = hk_registry_kind(block);
+	size_t usable = hk_heap_usable_size(block, function);
+	void *moved;
+
+	if (HK_UNLIKELY(size > PTRDIFF_MAX))
+		return fail();
+	if (fits_in_place(block, kind, usable, size, function))
+		return block;
+	if (kind == HK_KIND_LARGE && size > HK_MEDIUM_MAX) {
+		moved = hk_large_resize(block, size, function);
+		if (moved)
+			return moved;
+	}
+	moved = hk_heap_allocate(size, function);
+	/* To shrink, or not to be able to, is no failure. */
+	if (!moved)
+		return size <= usable ? block : NULL;
+	memcpy(moved, block, usable < size ? usable : size);
+	hk_heap_free(block, function);
+	return moved;
+}
+
+/* ---- release ---- */
+
+void hk_heap_release(struct hakmem_release *release, const char *function)
+{
+	struct hk_flushed flushed;
+	struct hk_pool_released released;
+
+	hk_magazine_flush(true, &flushed, function);
+	hk_pool_release(&released);
+	release->superslabs = released.superslabs;
+	release->bytes = released.bytes + hk_large_release();
+	atomic_fetch_add_explicit(&releases, 1, memory_order_relaxed);
+}
+
+uint64_t hk_heap_failed(void)
+{
+	return atomic_load_explicit(&failed, memory_order_relaxed);
+}
+
+uint64_t hk_heap_releases(void)
+{
+	return atomic_load_explicit(&releases, memory_order_relaxed);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * heap.h - routing: a request to the magazines, the pool or a mapping of its own; a pointer
+ * back to where it came from.
+ *
+ * The two inline functions are the fast paths of everything that allocates or frees.
+ * function names the entry point in messages.  Takes no lock itself.
+ */
+#ifndef HK_HEAP_H
+#define HK_HEAP_H
+
+#include "debug/poison.h"
+#include "magazine.h"
+#include "registry.h"
+
+/* M_PERTURB: 0, or the byte that freed blocks are filled with (new ones: its complement). */
+extern _Atomic uint8_t hk_perturb;
+
+/* Requests below this may come from a magazine: HK_CLASS_MAX + 1, or 0 under M_PERTURB. */
+extern _Atomic size_t hk_fast_limit;
+
+HK_COLD void *hk_heap_allocate_slow(size_t size, const char *function);
+HK_COLD void hk_heap_free_slow(void *block, unsigned kind, const char *function);
+HK_COLD void hk_heap_fill_freed(void *block, unsigned kind, const char *function);
+
+/* size bytes, or NULL with ENOMEM. */
+static inline void *hk_heap_allocate(size_t size, const char *function)
+{
+	if (HK_LIKELY(size <
+		      atomic_load_explicit(&hk_fast_limit, memory_order_relaxed))) {
+		unsigned size_class = hk_size_class_of(size);
+		void *block = hk_magazine_pop(size_class);
+
+		if (HK_LIKELY(block != NULL)) {
+			hk_poison_check(block, hk_class_size(size_class), function);
+			return block;
+		}
+	}
+	return hk_heap_allocate_slow(size, function);
+}
+
+/* NULL is free to be freed; keeps errno. */
+static inline void hk_heap_free(void *block, const char *function)
+{
+	unsigned kind = hk_registry_kind(block);
+
+	if (HK_UNLIKELY(atomic_load_explicit(&hk_perturb, memory_order_relaxed)) ||
+	    HK_POISON)
+		hk_heap_fill_freed(block, kind, function);
+	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
+		hk_heap_free_slow(block, kind, function);
+}
+
+void *hk_heap_allocate_zeroed(size_t size, const char *function);
+
+/* alignment: a power of two. */
+void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function);
+
+/* block and size are not 0.  NULL with ENOMEM leaves the block as it is. */
+void *hk_heap_resize(void *block, size_t size, const char *function);
+
+/* Bytes of the block that the program may use; 0 for NULL. */
+size_t hk_heap_usable_size(const void *block, const char *function);
+
+/* Flush, and give back all that is empty: what hakmem_release and malloc_trim() do. */
+void hk_heap_release(struct hakmem_release *release, const char *function);
+
+/* A program's mistake in sized deallocation, found at no cost to the right ones. */
+void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function);
+
+/* For M_PERTURB. */
+void hk_heap_set_perturb(uint8_t value);
+
+/* Requests answered with NULL so far. */
+uint64_t hk_heap_failed(void);
+uint64_t hk_heap_releases(void);
+
+#endif /* HK_HEAP_H */

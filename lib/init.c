@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * init.c - brings the library up, and writes the statistics when the process ends.
+ */
+#include "init.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "dump.h"
+#include "fork.h"
+#include "lock.h"
+#include "magazine.h"
+#include "os.h"
+#include "size_class.h"
+
+_Atomic bool hk_ready;
+
+static struct hk_lock init_lock;
+
+void hk_init_slow(void)
+{
+	hk_lock(&init_lock);
+	if (atomic_load_explicit(&hk_ready, memory_order_relaxed)) {
+		hk_unlock(&init_lock);
+		return;
+	}
+	/* None of these may allocate: a call of malloc would come back here. */
+	hk_os_init();
+	hk_size_class_init();
+	hk_config_init();
+	hk_config_read_environment();
+	hk_magazine_init();
+	atomic_store_explicit(&hk_ready, true, memory_order_release);
+	hk_unlock(&init_lock);
+	/*
+	 * This may.  First of all handlers to be registered, ours are the last to run before
+	 * fork() and the first after it, so those of others may allocate.
+	 */
+	pthread_atfork(hk_fork_prepare, hk_fork_parent, hk_fork_child);
+}
+
+/* If the first call came before libc's constructor, the environment was not yet there. */
+__attribute__((constructor)) static void at_start(void)
+{
+	hk_init();
+	hk_lock(&hk_config_lock);
+	hk_config_read_environment();
+	hk_unlock(&hk_config_lock);
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+	int fd;
+
+	if (hk_config_number(HK_OPTION_STATS) != HK_STATS_EXIT)
+		return;
+	fd = hk_config_open_stats();
+	hk_dump(fd, HAKMEM_TEXT);
+	if (fd != STDERR_FILENO)
+		close(fd);
+}

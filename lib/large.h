@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * large.h - blocks beyond 1 MiB, or aligned to more than 2 MiB: a mapping of its own each,
+ * aligned to 2 MiB, so that no two meet in one entry of the registry's owners.
+ *
+ * Only the first granule is marked in the registry; what lies further inside is found by a
+ * walk of the list, which only messages and HAKMEM_QUERY need.
+ *
+ * One lock, hk_large_lock, a leaf but for the records'.  No system call is made under it.
+ */
+#ifndef HK_LARGE_H
+#define HK_LARGE_H
+
+#include "lock.h"
+#include "record.h"
+
+struct hk_large {
+	char *base;
+	size_t bytes; /* of the mapping: whole pages, all of them usable */
+	struct hk_large *next, *previous;
+};
+
+extern struct hk_lock hk_large_lock;
+extern struct hk_records hk_large_records;
+
+/* Under the lock. */
+extern struct hk_large *hk_large_blocks;
+extern uint64_t hk_large_count, hk_large_bytes;
+
+/* NULL: no memory, or a limit is reached (last_try passes the soft one).  Always zero. */
+void *hk_large_allocate(size_t size, size_t alignment, bool last_try);
+
+/* These report a pointer that is not the start of a live large block. */
+void hk_large_free(void *block, const char *function);
+size_t hk_large_usable_size(const void *block, const char *function);
+
+/*
+ * Grow or shrink by the kernel's page tables, never by copying; the block may move.  NULL:
+ * not possible, nothing has changed.
+ */
+void *hk_large_resize(void *block, size_t size, const char *function);
+
+/* Unmap what the kernel refused to unmap before; bytes that went back. */
+size_t hk_large_release(void);
+
+/* The block in which the address lies, or NULL; the caller holds the lock. */
+struct hk_large *hk_large_find_locked(const void *address);
+
+#endif /* HK_LARGE_H */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * lock.h - the lock of every structure: a futex word that spins a little first.
+ *
+ * Static storage starts unlocked; no initialisation, no allocation, no destruction.
+ * The order in which locks nest is written down in fork.h, nowhere else.
+ */
+#ifndef HK_LOCK_H
+#define HK_LOCK_H
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+struct hk_lock {
+	_Atomic uint32_t state; /* 0 free, 1 held, 2 held and waited for */
+	uint32_t contended; /* acquisitions that had to wait; changed by the holder only */
+};
+
+void hk_lock_wait(struct hk_lock *lock);
+void hk_lock_wake(struct hk_lock *lock);
+
+static inline void hk_lock(struct hk_lock *lock)
+{
+	uint32_t free = 0;
+
+	if (HK_UNLIKELY(!atomic_compare_exchange_strong_explicit(
+		    &lock->state, &free, 1, memory_order_acquire, memory_order_relaxed)))
+		hk_lock_wait(lock);
+}
+
+static inline void hk_unlock(struct hk_lock *lock)
+{
+	if (HK_UNLIKELY(atomic_exchange_explicit(&lock->state, 0, memory_order_release) ==
+			2))
+		hk_lock_wake(lock);
+}
+
+/* Is it held by anyone?  For assertions only. */
+static inline bool hk_lock_is_held(struct hk_lock *lock)
+{
+	return atomic_load_explicit(&lock->state, memory_order_relaxed) != 0;
+}
+
+/* In the child of fork(): whatever the other threads meant with it, they are gone. */
+static inline void hk_lock_reset(struct hk_lock *lock)
+{
+	atomic_store_explicit(&lock->state, 0, memory_order_relaxed);
+}
+
+#endif /* HK_LOCK_H */

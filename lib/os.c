@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os.c - the only file that talks to the kernel.
+ *
+ * Owns the count of mapped bytes.  Takes no lock and keeps errno as it found it: free()
+ * must not change it, and malloc() sets ENOMEM itself.
+ */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+size_t hk_os_page_size = 4096;
+
+static _Atomic size_t mapped;
+
+#if HK_TEST
+_Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1 };
+
+static bool told_to_fail(enum hk_os_call call)
+{
+	int left = atomic_load(&hk_os_fail[call]);
+
+	while (left > 0 &&
+	       !atomic_compare_exchange_weak(&hk_os_fail[call], &left, left - 1))
+		;
+	return left == 0;
+}
+#else
+#define told_to_fail(call) false
+#endif
+
+void hk_os_init(void)
+{
+	size_t size = getauxval(AT_PAGESZ);
+
+	if (size)
+		hk_os_page_size = size;
+}
+
+static void *map_pages(void *hint, size_t size)
+{
+	int kept = errno;
+	void *base;
+
+	if (told_to_fail(HK_OS_MAP))
+		return NULL;
+	base = mmap(hint, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	errno = kept;
+	if (base == MAP_FAILED)
+		return NULL;
+	atomic_fetch_add_explicit(&mapped, size, memory_order_relaxed);
+	return base;
+}
+
+bool hk_os_unmap(void *base, size_t size)
+{
+	int kept = errno;
+	bool done;
+
+	if (told_to_fail(HK_OS_UNMAP))
+		return false;
+	done = munmap(base, size) == 0;
+	errno = kept;
+	if (done)
+		atomic_fetch_sub_explicit(&mapped, size, memory_order_relaxed);
+	return done;
+}
+
+void *hk_os_map(size_t size, size_t alignment, void *hint)
+{
+	char *base, *aligned, *end;
+
+	if (size > PTRDIFF_MAX - alignment)
+		return NULL;
+	base = map_pages(hint, size);
+	if (!base)
+		return NULL;
+	if (((uintptr_t)base & (alignment - 1)) == 0)
+		return base;
+	if (!hk_os_unmap(base, size))
+		return NULL;
+
+	/* Not aligned by luck: take more, and cut off both ends. */
+	base = map_pages(NULL, size + alignment);
+	if (!base)
+		return NULL;
+	aligned = (char *)hk_align_up((uintptr_t)base, alignment);
+	end = base + size + alignment;
+	if ((aligned > base && !hk_os_unmap(base, (size_t)(aligned - base)))) {
+		hk_os_unmap(base, size + alignment);
+		return NULL;
+	}
+	/* Should this one fail, the tail stays reserved: addresses only, never touched. */
+	if (aligned + size < end)
+		hk_os_unmap(aligned + size, (size_t)(end - aligned) - size);
+	return aligned;
+}
+
+bool hk_os_purge(void *base, size_t size)
+{
+	int kept = errno;
+	bool done;
+
+	if (told_to_fail(HK_OS_PURGE))
+		return false;
+	/* Not MADV_FREE: it would hide the memory from its owner's resident size. */
+	done = madvise(base, size, MADV_DONTNEED) == 0;
+	errno = kept;
+	return done;
+}
+
+bool hk_os_resize(void *base, size_t old_size, size_t size)
+{
+	int kept = errno;
+	bool done;
+
+	if (told_to_fail(HK_OS_REMAP))
+		return false;
+	done = mremap(base, old_size, size, 0) != MAP_FAILED;
+	errno = kept;
+	if (done)
+		atomic_fetch_add_explicit(&mapped, size - old_size, memory_order_relaxed);
+	return done;
+}
+
+bool hk_os_move(void *base, size_t old_size, size_t size, void *target)
+{
+	int kept = errno;
+	bool done;
+
+	if (told_to_fail(HK_OS_REMAP))
+		return false;
+	done = mremap(base, old_size, size, MREMAP_MAYMOVE | MREMAP_FIXED, target) !=
+	       MAP_FAILED;
+	errno = kept;
+	if (done)
+		atomic_fetch_sub_explicit(&mapped, old_size, memory_order_relaxed);
+	return done;
+}
+
+void hk_os_huge_pages(void *base, size_t size, bool want)
+{
+	int kept = errno;
+
+	/* Advice: a kernel without huge pages answers EINVAL, and nothing is lost. */
+	madvise(base, size, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = kept;
+}
+
+size_t hk_os_mapped(void)
+{
+	return atomic_load_explicit(&mapped, memory_order_relaxed);
+}
+
+uint64_t hk_os_now_ms(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t hk_os_thread_id(void)
+{
+	return (uint64_t)syscall(SYS_gettid);
+}
+
+void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected)
+{
+	int kept = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+	errno = kept;
+}
+
+void hk_os_futex_wake(_Atomic uint32_t *word, int waiters)
+{
+	int kept = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
+	errno = kept;
+}
+
+int hk_os_write(int fd, const void *data, size_t size)
+{
+	int kept = errno, failed = 0;
+	const char *next = data;
+
+	while (size && !failed) {
+		ssize_t written = write(fd, next, size);
+
+		if (written >= 0) {
+			next += written;
+			size -= (size_t)written;
+		} else if (errno != EINTR) {
+			failed = errno;
+		}
+	}
+	errno = kept;
+	return failed;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * os.h - every system call of the library.  Each can fail; none sets errno for the caller
+ * of malloc unless it says so, and a test can make each one fail (hk_os_fail).
+ *
+ * May be called under any lock, but whoever can, calls after dropping its own.
+ */
+#ifndef HK_OS_H
+#define HK_OS_H
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+extern size_t hk_os_page_size; /* AT_PAGESZ; 4, 16 or 64 KiB */
+
+void hk_os_init(void);
+
+/*
+ * Fresh, zeroed, private memory, or NULL.  size is a multiple of the page size, alignment a
+ * power of two.  hint, where the caller guesses it is free and aligned, saves a call.
+ */
+void *hk_os_map(size_t size, size_t alignment, void *hint);
+
+/* false: the kernel refused (vm.max_map_count); the memory is still there and still ours. */
+bool hk_os_unmap(void *base, size_t size);
+
+/* Give the pages back, keep the addresses; they read as zero from now on. */
+bool hk_os_purge(void *base, size_t size);
+
+/* Grow or shrink in place; false where that cannot be done. */
+bool hk_os_resize(void *base, size_t old_size, size_t size);
+
+/*
+ * Move a mapping's page tables, not its bytes, onto a target of that size from hk_os_map();
+ * false: nothing has changed.
+ */
+bool hk_os_move(void *base, size_t old_size, size_t size, void *target);
+
+/* Transparent huge pages for this range: refuse or ask for them. */
+void hk_os_huge_pages(void *base, size_t size, bool want);
+
+/* Address space held now, in bytes: what the functions above mapped and did not unmap. */
+size_t hk_os_mapped(void);
+
+uint64_t hk_os_now_ms(void);
+uint64_t hk_os_thread_id(void);
+void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected);
+void hk_os_futex_wake(_Atomic uint32_t *word, int waiters);
+
+/* write(2) until all is written: 0, or the errno. */
+int hk_os_write(int fd, const void *data, size_t size);
+
+#if HK_TEST
+/*
+ * Failure injection: the call fails once hk_os_fail[call] calls of it have succeeded, and
+ * goes on failing until set back to -1.
+ */
+enum hk_os_call { HK_OS_MAP, HK_OS_UNMAP, HK_OS_PURGE, HK_OS_REMAP, HK_OS_CALLS };
+extern _Atomic int hk_os_fail[HK_OS_CALLS];
+#endif
+
+#endif /* HK_OS_H */

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pool.c - lists of SuperSlabs by free slots, the LRU cache, and the purging of empty slots.
+ *
+ * Takes hk_pool_lock and, under it, nothing.  See pool.h for the policy and superslab.h for
+ * the states of a slot.
+ */
+#include "pool.h"
+
+#include "config.h"
+#include "os.h"
+
+#define DIRTY_SLOTS_MIN 8      /* 512 KiB */
+#define DIRTY_SLOTS_DIVISOR 16 /* of the ACTIVE ones */
+
+struct hk_lock hk_pool_lock;
+struct hk_pool_counters hk_pool_counters;
+struct hk_superslab *hk_pool_superslabs;
+
+/* by_free[n]: those with n free slots; by_free[HK_SLOTS] is the LRU cache. */
+static struct hk_superslab *by_free[HK_SLOTS + 1];
+static uint64_t by_free_mask;
+static unsigned cached;
+
+/* SuperSlabs with EMPTY slots, the one that has had them longest first. */
+static struct hk_superslab *dirty_first, *dirty_last;
+static size_t dirty_slots, active_slots;
+
+/* ---- lists ---- */
+
+static void list_add(struct hk_superslab *superslab)
+{
+	unsigned n = superslab->free_slots;
+
+	superslab->previous = NULL;
+	superslab->next = by_free[n];
+	if (by_free[n])
+		by_free[n]->previous = superslab;
+	by_free[n] = superslab;
+	by_free_mask |= (uint64_t)1 << n;
+	if (n == HK_SLOTS)
+		cached++;
+}
+
+static void list_remove(struct hk_superslab *superslab)
+{
+	unsigned n = superslab->free_slots;
+
+	if (superslab->next)
+		superslab->next->previous = superslab->previous;
+	if (superslab->previous)
+		superslab->previous->next = superslab->next;
+	else
+		by_free[n] = superslab->next;
+	if (!by_free[n])
+		by_free_mask &= ~((uint64_t)1 << n);
+	if (n == HK_SLOTS)
+		cached--;
+}
+
+static void dirty_add(struct hk_superslab *superslab)
+{
+	superslab->dirty_since = hk_os_now_ms();
+	superslab->dirty_next = NULL;
+	superslab->dirty_previous = dirty_last;
+	if (dirty_last)
+		dirty_last->dirty_next = superslab;
+	else
+		dirty_first = superslab;
+	dirty_last = superslab;
+}
+
+static void dirty_remove(struct hk_superslab *superslab)
+{
+	if (superslab->dirty_next)
+		superslab->dirty_next->dirty_previous = superslab->dirty_previous;
+	else
+		dirty_last = superslab->dirty_previous;
+	if (superslab->dirty_previous)
+		superslab->dirty_previous->dirty_next = superslab->dirty_next;
+	else
+		dirty_first = superslab->dirty_next;
+}
+
+static void all_add(struct hk_superslab *superslab)
+{
+	superslab->all_previous = NULL;
+	superslab->all_next = hk_pool_superslabs;
+	if (hk_pool_superslabs)
+		hk_pool_superslabs->all_previous = superslab;
+	hk_pool_superslabs = superslab;
+}
+
+static void all_remove(struct hk_superslab *superslab)
+{
+	if (superslab->all_next)
+		superslab->all_next->all_previous = superslab->all_previous;
+	if (superslab->all_previous)
+		superslab->all_previous->all_next = superslab->all_next;
+	else
+		hk_pool_superslabs = superslab->all_next;
+}
+
+/*
+ * Move slots between the masks of a SuperSlab, and the SuperSlab between the lists that
+ * follow from them.  The one place where a slot's state changes.
+ */
+static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t empty,
+		      uint32_t busy)
+{
+	uint32_t unused = ~(active | empty | busy);
+	unsigned free_slots = (unsigned)__builtin_popcount(empty | unused);
+
+	hk_assert(!(active & empty) && !(active & busy) && !(empty & busy));
+	dirty_slots += (size_t)__builtin_popcount(empty);
+	dirty_slots -= (size_t)__builtin_popcount(superslab->empty);
+	active_slots += (size_t)__builtin_popcount(active);
+	active_slots -= (size_t)__builtin_popcount(superslab->active);
+	if (empty && !superslab->empty)
+		dirty_add(superslab);
+	else if (!empty && superslab->empty)
+		dirty_remove(superslab);
+	if (free_slots != superslab->free_slots) {
+		list_remove(superslab);
+		superslab->free_slots = free_slots;
+		list_add(superslab);
+	}
+	superslab->active = active;
+	superslab->empty = empty;
+	superslab->unused = unused;
+	superslab->busy = busy;
+}
+
+/* ---- taking ---- */
+
+static uint32_t run_mask(unsigned slot, unsigned slots)
+{
+	return (uint32_t)((((uint64_t)1 << slots) - 1) << slot);
+}
+
+/* The lowest run of free slots at a multiple of align, or HK_SLOTS. */
+static unsigned find_run(uint32_t free, unsigned slots, unsigned align)
+{
+	for (unsigned slot = 0; slot + slots <= HK_SLOTS; slot += align) {
+		uint32_t run = run_mask(slot, slots);
+
+		if ((free & run) == run)
+			return slot;
+	}
+	return HK_SLOTS;
+}
+
+/* From the fullest SuperSlab that has room; slots whose pages are still there come first. */
+static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsigned *slot)
+{
+	uint64_t lists = by_free_mask >> slots << slots;
+
+	for (; lists; lists &= lists - 1) {
+		struct hk_superslab *superslab = by_free[__builtin_ctzl(lists)];
+
+		for (; superslab; superslab = superslab->next) {
+			*slot = find_run(superslab->empty, slots, align);
+			if (*slot == HK_SLOTS)
+				*slot = find_run(superslab->empty | superslab->unused,
+						 slots, align);
+			if (*slot != HK_SLOTS)
+				return superslab;
+		}
+	}
+	return NULL;
+}
+
+static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,
+		     unsigned kind)
+{
+	uint32_t run = run_mask(slot, slots);
+
+	set_masks(superslab, superslab->active | run, superslab->empty & ~run,
+		  superslab->busy);
+	for (unsigned i = slot; i < slot + slots; i++)
+		superslab->slab[i].first = (uint8_t)slot;
+	/* Nothing of its former life: until its new owner has filled it in, it has no blocks. */
+	superslab->slab[slot] = (struct hk_slab){ .kind = (uint8_t)kind,
+						  .slots = (uint8_t)slots,
+						  .first = (uint8_t)slot };
+	hk_registry_set_kind(superslab->base + ((size_t)slot << HK_SLOT_SHIFT), slots,
+			     kind);
+}
+
+bool hk_pool_limits_allow(size_t bytes, bool last_try)
+{
+	size_t after = hk_os_mapped() + bytes;
+	uint64_t soft = hk_config_number(HK_OPTION_SOFT_LIMIT);
+	uint64_t hard = hk_config_number(HK_OPTION_HARD_LIMIT);
+
+	if (hard && after > hard)
+		return false;
+	return !soft || after <= soft || last_try;
+}
+
+struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool last_try,
+			     bool *zero)
+{
+	struct hk_superslab *superslab;
+	unsigned slot = 0;
+	bool dense;
+
+	hk_lock(&hk_pool_lock);
+	superslab = find_superslab(slots, align, &slot);
+	if (!superslab) {
+		hk_unlock(&hk_pool_lock);
+		if (!hk_pool_limits_allow(HK_SUPERSLAB_BYTES, last_try))
+			return NULL;
+		superslab = hk_superslab_map();
+		if (!superslab)
+			return NULL;
+		hk_lock(&hk_pool_lock);
+		hk_pool_counters.superslabs_mapped++;
+		all_add(superslab);
+		list_add(superslab);
+		slot = 0;
+	}
+	*zero = !(superslab->empty & run_mask(slot, slots));
+	activate(superslab, slot, slots, kind);
+	dense = superslab->active == HK_ALL_SLOTS;
+	hk_unlock(&hk_pool_lock);
+	if (dense && hk_config_thp() == HK_THP_DENSE)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
+	return &superslab->slab[slot];
+}
+
+/* ---- giving back ---- */
+
+static size_t dirty_limit(void)
+{
+	return DIRTY_SLOTS_MIN + active_slots / DIRTY_SLOTS_DIVISOR;
+}
+
+static bool too_many_cached(void)
+{
+	return cached > hk_config_number(HK_OPTION_LRU_SUPERSLABS);
+}
+
+static bool over_time(const struct hk_superslab *superslab)
+{
+	return hk_os_now_ms() - superslab->dirty_since >=
+	       hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+}
+
+bool hk_pool_give(struct hk_slab *slab)
+{
+	struct hk_superslab *superslab = hk_slab_superslab(slab);
+	unsigned slot = hk_slab_slot(slab), slots = slab->slots;
+	uint32_t run = run_mask(slot, slots);
+	bool tidy;
+
+	hk_lock(&hk_pool_lock);
+	hk_assert((superslab->active & run) == run && slab->kind);
+	hk_registry_set_kind(hk_slab_base(slab), slots, HK_KIND_NONE);
+	slab->kind = HK_KIND_NONE;
+	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
+		  superslab->busy);
+	tidy = too_many_cached() || dirty_slots > dirty_limit() || over_time(dirty_first);
+	hk_unlock(&hk_pool_lock);
+	return tidy;
+}
+
+/*
+ * Called with the lock held, returns with it held, drops it for the system calls: meanwhile
+ * the slots are BUSY, so nobody takes them and nobody unmaps the SuperSlab.
+ */
+static size_t purge(struct hk_superslab *superslab)
+{
+	uint32_t slots = superslab->empty, left = slots, kept = 0;
+	size_t bytes = 0;
+
+	set_masks(superslab, superslab->active, 0, superslab->busy | slots);
+	hk_unlock(&hk_pool_lock);
+	while (left) {
+		unsigned first = (unsigned)__builtin_ctz(left), count = 1;
+		uint32_t run;
+
+		while (first + count < HK_SLOTS && (left >> (first + count) & 1))
+			count++;
+		run = run_mask(first, count);
+		left &= ~run;
+		if (hk_os_purge(superslab->base + first * HK_SLOT_BYTES,
+				count * HK_SLOT_BYTES))
+			bytes += count * HK_SLOT_BYTES;
+		else
+			kept |= run;
+	}
+	hk_lock(&hk_pool_lock);
+	hk_pool_counters.purged_bytes += bytes;
+	set_masks(superslab, superslab->active, superslab->empty | kept,
+		  superslab->busy & ~slots);
+	return bytes;
+}
+
+/* As purge(): the lock is held, dropped and held again.  false: the kernel refused. */
+static bool unmap(struct hk_superslab *superslab)
+{
+	uint32_t empty = superslab->empty;
+	bool done;
+
+	set_masks(superslab, 0, 0, 0);
+	list_remove(superslab);
+	all_remove(superslab);
+	hk_unlock(&hk_pool_lock);
+	done = hk_superslab_unmap(superslab);
+	hk_lock(&hk_pool_lock);
+	if (done) {
+		hk_pool_counters.superslabs_unmapped++;
+		return true;
+	}
+	all_add(superslab);
+	list_add(superslab);
+	set_masks(superslab, 0, empty, 0);
+	return false;
+}
+
+/* The FREE SuperSlab that has been so longest. */
+static struct hk_superslab *least_recent(void)
+{
+	struct hk_superslab *superslab = by_free[HK_SLOTS];
+
+	while (superslab && superslab->next)
+		superslab = superslab->next;
+	return superslab;
+}
+
+void hk_pool_tidy(void)
+{
+	hk_lock(&hk_pool_lock);
+	while (too_many_cached() && unmap(least_recent()))
+		;
+	/* A purge that the kernel refuses leaves the slots EMPTY, at the list's far end. */
+	for (size_t tries = dirty_slots; tries && dirty_first; tries--) {
+		if (dirty_slots <= dirty_limit() && !over_time(dirty_first))
+			break;
+		purge(dirty_first);
+	}
+	hk_unlock(&hk_pool_lock);
+}
+
+void hk_pool_release(struct hk_pool_released *released)
+{
+	*released = (struct hk_pool_released){ 0 };
+	hk_lock(&hk_pool_lock);
+	for (size_t tries = cached; tries && by_free[HK_SLOTS]; tries--) {
+		if (!unmap(by_free[HK_SLOTS]))
+			break;
+		released->superslabs++;
+		released->bytes += HK_SUPERSLAB_BYTES;
+	}
+	for (size_t tries = dirty_slots; tries && dirty_first; tries--)
+		released->bytes += purge(dirty_first);
+	hk_unlock(&hk_pool_lock);
+}
+
+void hk_pool_adopt(void)
+{
+	hk_lock(&hk_pool_lock);
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next)
+		set_masks(s, s->active, s->empty | s->busy, 0);
+	hk_unlock(&hk_pool_lock);
+}
+
+/* ---- invariants ---- */
+
+static void check_runs(const struct hk_superslab *superslab)
+{
+	unsigned slot = 0;
+
+	while (slot < HK_SLOTS) {
+		const struct hk_slab *slab = &superslab->slab[slot];
+		const char *base = superslab->base + ((size_t)slot << HK_SLOT_SHIFT);
+		unsigned slots = 1;
+
+		if (superslab->active >> slot & 1) {
+			slots = slab->slots;
+			hk_assert(slab->kind && slots && slot + slots <= HK_SLOTS);
+			hk_assert((superslab->active & run_mask(slot, slots)) ==
+				  run_mask(slot, slots));
+		}
+		for (unsigned i = 0; i < slots; i++) {
+			const char *granule = base + ((size_t)i << HK_SLOT_SHIFT);
+			bool active = superslab->active >> slot & 1;
+
+			hk_assert(hk_registry_kind(granule) ==
+				  (active ? slab->kind : HK_KIND_NONE));
+			hk_assert(!active || slab[i].first == slot);
+		}
+		slot += slots;
+	}
+}
+
+void hk_pool_check(void)
+{
+	size_t dirty = 0, active = 0, free_superslabs = 0, listed = 0, all = 0;
+
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next, all++) {
+		uint32_t parts = s->active ^ s->empty ^ s->unused ^ s->busy;
+
+		hk_assert(hk_registry_owner(s->base) == s);
+		hk_assert(parts == HK_ALL_SLOTS &&
+			  (s->active | s->empty | s->unused | s->busy) == HK_ALL_SLOTS);
+		hk_assert(!(s->active & s->empty) && !(s->active & s->unused) &&
+			  !(s->active & s->busy) && !(s->empty & s->unused));
+		hk_assert(s->free_slots ==
+			  (unsigned)__builtin_popcount(s->empty | s->unused));
+		dirty += (size_t)__builtin_popcount(s->empty);
+		active += (size_t)__builtin_popcount(s->active);
+		free_superslabs += s->free_slots == HK_SLOTS;
+		check_runs(s);
+	}
+	hk_assert(dirty == dirty_slots && active == active_slots &&
+		  free_superslabs == cached);
+	for (unsigned n = 0; n <= HK_SLOTS; n++) {
+		hk_assert(!by_free[n] == !(by_free_mask >> n & 1));
+		for (struct hk_superslab *s = by_free[n]; s; s = s->next, listed++)
+			hk_assert(s->free_slots == n);
+	}
+	hk_assert(listed == all);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * pool.h - the shared pool: which SuperSlab gives the next run of slots, and when memory
+ * goes back to the kernel.
+ *
+ * Every SuperSlab is on the list of its number of free slots; a run comes from the list of
+ * the fewest that have one, so that the fullest fill up and the emptiest empty.  The list of
+ * 32 free slots is the LRU cache: FREE SuperSlabs, the last freed first.
+ *
+ * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
+ * a sixteenth of what is ACTIVE, plus 512 KiB.
+ *
+ * One lock, hk_pool_lock; below the classes' in the order of fork.h.  No system call is made
+ * under it.  The functions say which of them make any; those must be called without locks.
+ */
+#ifndef HK_POOL_H
+#define HK_POOL_H
+
+#include "lock.h"
+#include "superslab.h"
+
+struct hk_pool_counters {
+	uint64_t superslabs_mapped;
+	uint64_t superslabs_unmapped;
+	uint64_t purged_bytes;
+};
+
+struct hk_pool_released {
+	uint64_t superslabs;
+	uint64_t bytes;
+};
+
+extern struct hk_lock hk_pool_lock;
+extern struct hk_pool_counters hk_pool_counters; /* under the lock */
+extern struct hk_superslab
+	*hk_pool_superslabs; /* all of them, by all_next; under the lock */
+
+/*
+ * A run of slots of that kind, ACTIVE, at a multiple of align slots; *zero tells whether its
+ * pages read as zero.  NULL: no memory, or a limit is reached; the caller then frees what it
+ * can and tries again with last_try, which passes the soft limit.  Makes system calls.
+ */
+struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool last_try,
+			     bool *zero);
+
+/*
+ * The run is EMPTY.  May be called under a class's lock.  true: hk_pool_tidy() has work,
+ * once the caller has dropped it.
+ */
+bool hk_pool_give(struct hk_slab *slab);
+
+/* Purge and unmap what is over its time or its number.  Makes system calls. */
+void hk_pool_tidy(void);
+
+/* Purge and unmap all that is empty, now.  Makes system calls. */
+void hk_pool_release(struct hk_pool_released *released);
+
+/* In the child of fork(), under no lock: what another thread was purging is EMPTY again. */
+void hk_pool_adopt(void);
+
+/* The invariants of all lists and masks; the caller holds the lock. */
+void hk_pool_check(void);
+
+/* May so many more bytes be mapped?  The soft limit is passed by last_try only. */
+bool hk_pool_limits_allow(size_t bytes, bool last_try);
+
+#endif /* HK_POOL_H */

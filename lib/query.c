@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * query.c - HAKMEM_QUERY.  Takes the lock that guards what the registry says the address
+ * is, and then asks the registry again: only then does the answer stand still.
+ */
+#include "query.h"
+
+#include "large.h"
+#include "magazine.h"
+#include "pool.h"
+#include "slab.h"
+
+static uint64_t number(const void *pointer)
+{
+	return (uint64_t)(uintptr_t)pointer;
+}
+
+static void describe_slab(struct hakmem_query *query, const struct hk_slab *slab)
+{
+	query->slab = number(hk_slab_base(slab));
+	query->slab_size = slab->slots * HK_SLOT_BYTES;
+	query->superslab = number(hk_slab_superslab(slab)->base);
+}
+
+/* false: it changed while we went for the lock. */
+static bool query_small(struct hakmem_query *query, unsigned size_class)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	bool stands;
+
+	hk_lock(&class->lock);
+	/* An ACTIVE slab of the class stays so while its lock is held. */
+	stands = hk_registry_kind(query->address) == size_class;
+	if (stands) {
+		struct hk_slab *slab = hk_slab_of(query->address);
+		char *block = hk_slab_block_of(slab, query->address);
+
+		query->kind = HAKMEM_SMALL;
+		query->class_size = hk_class_size(size_class);
+		describe_slab(query, slab);
+		if (block) {
+			query->block = number(block);
+			query->usable_size = query->class_size;
+			query->state = HAKMEM_LIVE;
+			if (hk_slab_is_free_locked(slab, block))
+				query->state = HAKMEM_FREE;
+			else if (hk_magazine_holds(size_class, block))
+				query->state = HAKMEM_CACHED;
+		}
+	}
+	hk_unlock(&class->lock);
+	return stands;
+}
+
+static bool query_medium(struct hakmem_query *query)
+{
+	bool stands;
+
+	hk_lock(&hk_pool_lock);
+	stands = hk_registry_kind(query->address) == HK_KIND_MEDIUM;
+	if (stands) {
+		struct hk_slab *slab = hk_slab_of(query->address);
+
+		query->kind = HAKMEM_MEDIUM;
+		describe_slab(query, slab);
+		if (number(query->address) - query->slab < slab->bytes) {
+			query->block = query->slab;
+			query->usable_size = slab->bytes;
+			query->state = HAKMEM_LIVE;
+		}
+	}
+	hk_unlock(&hk_pool_lock);
+	return stands;
+}
+
+/* A large block's inner granules are not in the registry; an empty slot neither. */
+static void query_large(struct hakmem_query *query)
+{
+	struct hk_large *large;
+
+	hk_lock(&hk_large_lock);
+	large = hk_large_find_locked(query->address);
+	if (large) {
+		query->kind = HAKMEM_LARGE;
+		query->state = HAKMEM_LIVE;
+		query->block = number(large->base);
+		query->usable_size = large->bytes;
+	}
+	hk_unlock(&hk_large_lock);
+}
+
+void hk_query(struct hakmem_query *query)
+{
+	const void *address = query->address;
+	bool stands;
+
+	do {
+		unsigned kind = hk_registry_kind(address);
+
+		*query = (struct hakmem_query){ .address = address };
+		stands = true;
+		if (kind >= 1 && kind <= HK_CLASSES)
+			stands = query_small(query, kind);
+		else if (kind == HK_KIND_MEDIUM)
+			stands = query_medium(query);
+		else
+			query_large(query);
+	} while (!stands);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * registry.c - adds leaves; they are never removed, so readers need no lock.
+ */
+#include "registry.h"
+
+#include "os.h"
+
+struct hk_leaf hk_zero_leaf;
+_Atomic uintptr_t hk_registry_root[HK_ROOT_ENTRIES + 1];
+
+static _Atomic size_t leaves;
+
+/*
+ * Commits by compare-and-swap: two threads may both map a leaf, one of them gives its own
+ * back, so no lock is needed here and fork() has none to care for.
+ */
+static bool add_leaf(uintptr_t top)
+{
+	size_t bytes = hk_align_up(sizeof(struct hk_leaf), hk_os_page_size);
+	struct hk_leaf *leaf;
+	uintptr_t none = 0;
+
+	if (atomic_load_explicit(&hk_registry_root[top], memory_order_relaxed))
+		return true;
+	leaf = hk_os_map(bytes, hk_os_page_size, NULL);
+	if (!leaf)
+		return false;
+	if (!atomic_compare_exchange_strong_explicit(
+		    &hk_registry_root[top], &none,
+		    (uintptr_t)leaf - (uintptr_t)&hk_zero_leaf, memory_order_release,
+		    memory_order_relaxed))
+		hk_os_unmap(leaf, bytes);
+	else
+		atomic_fetch_add_explicit(&leaves, 1, memory_order_relaxed);
+	return true;
+}
+
+bool hk_registry_reserve(const void *base, size_t size)
+{
+	uintptr_t first = (uintptr_t)base >> HK_LEAF_SHIFT;
+	uintptr_t last = ((uintptr_t)base + size - 1) >> HK_LEAF_SHIFT;
+
+	if (last >= HK_ROOT_ENTRIES)
+		return false;
+	for (uintptr_t top = first; top <= last; top++) {
+		if (!add_leaf(top))
+			return false;
+	}
+	return true;
+}
+
+void hk_registry_set_owner(const void *base, void *owner)
+{
+	uintptr_t address = (uintptr_t)base;
+	struct hk_leaf *leaf = hk_registry_leaf(address);
+
+	hk_assert(leaf != &hk_zero_leaf);
+	atomic_store_explicit(&leaf->owner[(uint32_t)address >> HK_SUPERSLAB_SHIFT],
+			      owner, memory_order_release);
+}
+
+void hk_registry_set_kind(const void *base, size_t granules, unsigned kind)
+{
+	uintptr_t address = (uintptr_t)base;
+	struct hk_leaf *leaf = hk_registry_leaf(address);
+	_Atomic uint8_t *byte = &leaf->kind[(uint32_t)address >> HK_SLOT_SHIFT];
+
+	hk_assert(leaf != &hk_zero_leaf);
+	for (size_t i = 0; i < granules; i++)
+		atomic_store_explicit(&byte[i], (uint8_t)kind, memory_order_release);
+}
+
+size_t hk_registry_bytes(void)
+{
+	return atomic_load_explicit(&leaves, memory_order_relaxed) *
+	       sizeof(struct hk_leaf);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * registry.h - is this address ours, and what is it: O(1), no syscall, and without touching
+ * the address.
+ *
+ *   root[address >> 32]  --->  leaf (4 GiB of addresses)
+ *                                kind[65536]   a byte for each 64 KiB granule
+ *                                owner[2048]   for each 2 MiB: the SuperSlab's or the large
+ *                                              block's record
+ *
+ * The root holds distances from a leaf that is all zeros, so that an untouched root (zeros)
+ * means "nothing here" and a lookup needs no test for a missing leaf.  Both levels are plain
+ * arrays over the whole address space: the registry cannot become full.
+ *
+ * Readers take no lock.  A byte that is not 0 stays what it is while a block of its slab is
+ * in use (or cached), so whoever holds a block may rely on it; anyone else must look again
+ * under the lock that guards the change: the class's, the pool's or that of large.
+ */
+#ifndef HK_REGISTRY_H
+#define HK_REGISTRY_H
+
+#include <stdatomic.h>
+
+#include "base.h"
+
+#define HK_LEAF_SHIFT 32
+#define HK_ROOT_ENTRIES ((size_t)1 << 16) /* 48 bits of address */
+
+struct hk_leaf {
+	_Atomic uint8_t kind[(size_t)1 << (HK_LEAF_SHIFT - HK_SLOT_SHIFT)];
+	_Atomic(void *) owner[(size_t)1 << (HK_LEAF_SHIFT - HK_SUPERSLAB_SHIFT)];
+};
+
+extern struct hk_leaf hk_zero_leaf;
+extern _Atomic uintptr_t hk_registry_root[HK_ROOT_ENTRIES + 1];
+
+static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
+{
+	uintptr_t top = address >> HK_LEAF_SHIFT;
+	uintptr_t distance;
+
+	/* The last entry stays 0: addresses that no user mapping can have. */
+	top = top < HK_ROOT_ENTRIES ? top : HK_ROOT_ENTRIES;
+	/*
+	 * Pairs with the release in add_leaf(); what follows depends on the value, which
+	 * orders it on every machine we know (consume, as compilers ought to do it).
+	 */
+	distance = atomic_load_explicit(&hk_registry_root[top], memory_order_relaxed);
+	return (struct hk_leaf *)((uintptr_t)&hk_zero_leaf + distance);
+}
+
+static inline unsigned hk_registry_kind(const void *pointer)
+{
+	uintptr_t address = (uintptr_t)pointer;
+	struct hk_leaf *leaf = hk_registry_leaf(address);
+
+	return atomic_load_explicit(&leaf->kind[(uint32_t)address >> HK_SLOT_SHIFT],
+				    memory_order_relaxed);
+}
+
+static inline void *hk_registry_owner(const void *pointer)
+{
+	uintptr_t address = (uintptr_t)pointer;
+	struct hk_leaf *leaf = hk_registry_leaf(address);
+
+	return atomic_load_explicit(&leaf->owner[(uint32_t)address >> HK_SUPERSLAB_SHIFT],
+				    memory_order_acquire);
+}
+
+/* Make sure that the leaf for this range exists; false: no memory for it. */
+bool hk_registry_reserve(const void *base, size_t size);
+
+/* The leaf must exist.  The caller holds the lock that guards the owner. */
+void hk_registry_set_owner(const void *base, void *owner);
+void hk_registry_set_kind(const void *base, size_t granules, unsigned kind);
+
+size_t hk_registry_bytes(void);
+
+#endif /* HK_REGISTRY_H */

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * size_class.c - the table of size classes and the routes of the tiny ones.
+ */
+#include "size_class.h"
+
+#include "superslab.h"
+
+struct hk_size_class hk_size_classes[HK_CLASSES + 1];
+_Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
+
+static _Atomic uint8_t current_profile;
+
+#define TAIL_DIVISOR 33            /* a run's tail may waste 1/33, just over 3 % */
+#define MAGAZINE_CLASS_BYTES 32768 /* 2,048 blocks of 16 B */
+#define MAGAZINE_BLOCKS_MAX 2048
+#define MAGAZINE_BLOCKS_MIN 4
+#define CACHE_LINE 64
+
+static size_t size_of(unsigned size_class)
+{
+	unsigned beyond, log;
+
+	if (size_class == 1)
+		return 8;
+	if (size_class <= 9)
+		return 16 * (size_t)(size_class - 1);
+	beyond = size_class - 10;
+	log = 7 + beyond / 8;
+	return ((size_t)1 << log) + ((size_t)(beyond % 8 + 1) << (log - 3));
+}
+
+/* The largest power of two that divides the size: every block of the class has it. */
+static size_t natural_alignment(size_t size)
+{
+	return size & -size;
+}
+
+static void lay_out(unsigned size_class)
+{
+	struct hk_size_class *info = &hk_size_classes[size_class];
+	size_t size = size_of(size_class), slots = 1, run, slack, step, capacity;
+
+	while (slots * HK_SLOT_BYTES % size > slots * HK_SLOT_BYTES / TAIL_DIVISOR)
+		slots++;
+	hk_assert(slots <= HK_SLOTS);
+	run = slots * HK_SLOT_BYTES;
+	slack = run % size;
+	step = natural_alignment(size) > CACHE_LINE ? natural_alignment(size)
+						    : CACHE_LINE;
+
+	info->size = (uint32_t)size;
+	info->slots = (uint8_t)slots;
+	info->blocks = (uint16_t)(run / size);
+	info->colour_step = (uint16_t)step;
+	info->colours = (uint16_t)(slack / step + 1);
+	info->reciprocal = (((uint64_t)1 << 40) + size - 1) / size;
+	info->bitmap_words = (uint16_t)((info->blocks + 63) / 64);
+	hk_bitmap_place(info);
+
+	while ((info->blocks >> info->bucket_shift) > 4)
+		info->bucket_shift++;
+
+	capacity = MAGAZINE_CLASS_BYTES / size;
+	if (capacity > MAGAZINE_BLOCKS_MAX)
+		capacity = MAGAZINE_BLOCKS_MAX;
+	if (capacity < MAGAZINE_BLOCKS_MIN)
+		capacity = MAGAZINE_BLOCKS_MIN;
+	info->capacity = (uint16_t)capacity;
+}
+
+static enum hk_route route(enum hk_profile profile, size_t size)
+{
+	switch (profile) {
+	case HK_CONSERVATIVE:
+		return HK_TINY_FIRST;
+	case HK_HOT:
+		return size <= 64    ? HK_TINY_ONLY
+		       : size <= 512 ? HK_TINY_FIRST
+				     : HK_POOL_ONLY;
+	case HK_FULL:
+		return HK_TINY_ONLY;
+	default:
+		return HK_POOL_ONLY;
+	}
+}
+
+enum hk_route hk_route_of(unsigned size_class)
+{
+	if (hk_class_size(size_class) > HK_TINY_MAX)
+		return HK_TINY_FIRST;
+	return route(atomic_load_explicit(&current_profile, memory_order_relaxed),
+		     hk_class_size(size_class));
+}
+
+static size_t pool_size(size_t size)
+{
+	size_t wide = 16;
+
+	while (wide < size)
+		wide *= 2;
+	return wide;
+}
+
+void hk_route_set(enum hk_profile profile)
+{
+	atomic_store_explicit(&current_profile, (uint8_t)profile, memory_order_relaxed);
+	for (unsigned i = 0; i <= HK_TINY_MAX / 8; i++) {
+		size_t size = i ? i * (size_t)8 : 1;
+
+		if (route(profile, size) == HK_POOL_ONLY)
+			size = pool_size(size);
+		/* Any mixture of old and new entries is valid: a block knows its own class. */
+		atomic_store_explicit(&hk_tiny_class[i],
+				      (uint8_t)hk_size_class_exact(size),
+				      memory_order_relaxed);
+	}
+}
+
+void hk_size_class_init(void)
+{
+	for (unsigned i = 1; i <= HK_CLASSES; i++)
+		lay_out(i);
+	hk_route_set(HK_CONSERVATIVE);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * slab.c - bitmaps of free blocks, and the lists of partial slabs of each class.
+ *
+ * Every function runs under its class's lock; takes the pool's below it to give an empty
+ * slab back.  Makes no system call.
+ */
+#include "slab.h"
+
+#include "debug/poison.h"
+#include "fatal.h"
+#include "pool.h"
+
+struct hk_class hk_classes[HK_CLASSES + 1];
+
+static void partial_remove(struct hk_class *class, struct hk_slab *slab)
+{
+	if (slab->next)
+		slab->next->previous = slab->previous;
+	if (slab->previous)
+		slab->previous->next = slab->next;
+	else
+		class->partial[slab->bucket] = slab->next;
+	slab->bucket = HK_BUCKETS;
+}
+
+static void partial_add(struct hk_class *class, struct hk_slab *slab, unsigned bucket)
+{
+	slab->bucket = (uint8_t)bucket;
+	slab->previous = NULL;
+	slab->next = class->partial[bucket];
+	if (slab->next)
+		slab->next->previous = slab;
+	class->partial[bucket] = slab;
+}
+
+/* Put the slab where its number of used blocks says. */
+static void sort_in(struct hk_class *class, const struct hk_size_class *info,
+		    struct hk_slab *slab)
+{
+	unsigned bucket = HK_BUCKETS;
+
+	if (slab->used < slab->blocks)
+		bucket = slab->used >> info->bucket_shift;
+	if (bucket == slab->bucket)
+		return;
+	if (slab->bucket != HK_BUCKETS)
+		partial_remove(class, slab);
+	if (bucket != HK_BUCKETS)
+		partial_add(class, slab, bucket);
+}
+
+static struct hk_slab *fullest(struct hk_class *class)
+{
+	for (unsigned bucket = HK_BUCKETS; bucket--;) {
+		if (class->partial[bucket])
+			return class->partial[bucket];
+	}
+	return NULL;
+}
+
+/* Take up to n blocks of one slab, in address order, into blocks[-1], blocks[-2] ... */
+static unsigned take_from(struct hk_slab *slab, const struct hk_size_class *info,
+			  void **blocks, unsigned n, bool *zero)
+{
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	char *first = hk_slab_first_block(slab);
+	unsigned taken = 0, word = slab->hint, fresh = slab->fresh, index = 0;
+
+	if (n > (unsigned)(slab->blocks - slab->used))
+		n = (unsigned)(slab->blocks - slab->used);
+	while (taken < n) {
+		uint64_t bits;
+
+		hk_assert(word < info->bitmap_words);
+		for (bits = bitmap[word]; bits && taken < n; bits &= bits - 1) {
+			index = word * 64 + (unsigned)__builtin_ctzl(bits);
+			*--blocks = first + (size_t)index * info->size;
+			if (!taken++)
+				*zero = slab->zero && index >= fresh && !HK_POISON;
+			if (index >= fresh)
+				hk_poison_fresh(*blocks, info->size);
+		}
+		bitmap[word] = bits;
+		if (!bits)
+			word++;
+	}
+	slab->hint = (uint16_t)word;
+	slab->used = (uint16_t)(slab->used + n);
+	if (index >= fresh)
+		slab->fresh = (uint16_t)(index + 1);
+	return n;
+}
+
+unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	unsigned taken = 0;
+	bool ignored;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	while (taken < n) {
+		struct hk_slab *slab = fullest(class);
+
+		if (!slab)
+			break;
+		taken += take_from(slab, info, blocks + n - taken, n - taken,
+				   taken ? &ignored : zero);
+		sort_in(class, info, slab);
+	}
+	/* The batch was filled from the end; close the gap at the front. */
+	if (taken < n) {
+		for (unsigned i = 0; i < taken; i++)
+			blocks[i] = blocks[n - taken + i];
+	}
+	class->used += taken;
+	return taken;
+}
+
+void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned tail = info->blocks % 64;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	hk_assert(slab->kind == size_class && slab->slots == info->slots);
+	slab->blocks = info->blocks;
+	slab->used = 0;
+	slab->hint = 0;
+	slab->fresh = 0;
+	slab->zero = zero;
+	slab->bucket = HK_BUCKETS;
+	/*
+	 * Colouring: were the first block always at offset 0, the hot blocks of all classes
+	 * would meet in the same few sets of the cache (Bonwick, USENIX 1994).
+	 */
+	slab->colour = (uint16_t)(class->colour++ % info->colours * info->colour_step);
+	for (unsigned i = 0; i < info->bitmap_words; i++)
+		bitmap[i] = UINT64_MAX;
+	if (tail)
+		bitmap[info->bitmap_words - 1] = ((uint64_t)1 << tail) - 1;
+	class->slabs++;
+	sort_in(class, info, slab);
+}
+
+HK_COLD static void report_interior(const struct hk_slab *slab,
+				    const struct hk_size_class *info, const void *pointer,
+				    const char *function)
+{
+	const char *block = hk_slab_block_of(slab, pointer);
+
+	if (!block)
+		hk_fatal(
+			HK_INVALID_POINTER, function, pointer,
+			"in a slab of %u-byte blocks but in none of them, found at spill",
+			info->size);
+	hk_fatal(HK_INTERIOR_POINTER, function, pointer,
+		 "%lu bytes into the %u-byte block %p, found at spill",
+		 (unsigned long)((const char *)pointer - block), info->size,
+		 (const void *)block);
+}
+
+bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
+			 const char *function)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	bool tidy = false;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	for (unsigned i = 0; i < n; i++) {
+		struct hk_slab *slab;
+		uint64_t *word, bit;
+		size_t offset;
+		unsigned index;
+
+		/* Freed once more while it lay here, its slab may have become another's. */
+		if (HK_UNLIKELY(hk_registry_kind(blocks[i]) != size_class))
+			hk_fatal(HK_DOUBLE_FREE, function, blocks[i],
+				 "%u-byte block, found at spill", info->size);
+		slab = hk_slab_of(blocks[i]);
+		offset = (size_t)((char *)blocks[i] - hk_slab_first_block(slab));
+		index = hk_block_index(info, offset);
+		if (HK_UNLIKELY(offset >= HK_SUPERSLAB_BYTES || index >= info->blocks ||
+				(size_t)index * info->size != offset))
+			report_interior(slab, info, blocks[i], function);
+		word = hk_slab_bitmap(slab, info) + index / 64;
+		bit = (uint64_t)1 << (index % 64);
+		if (HK_UNLIKELY(*word & bit))
+			hk_fatal(HK_DOUBLE_FREE, function, blocks[i],
+				 "%u-byte block, found at spill", info->size);
+		*word |= bit;
+		if (index / 64 < slab->hint)
+			slab->hint = (uint16_t)(index / 64);
+		if (--slab->used == 0) {
+			if (slab->bucket != HK_BUCKETS)
+				partial_remove(class, slab);
+			class->slabs--;
+			tidy |= hk_pool_give(slab);
+		} else {
+			sort_in(class, info, slab);
+		}
+	}
+	class->used -= n;
+	return tidy;
+}
+
+void *hk_slab_block_of(const struct hk_slab *slab, const void *pointer)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	char *first = hk_slab_first_block(slab);
+	size_t offset = (size_t)((const char *)pointer - first);
+	unsigned index;
+
+	if ((const char *)pointer < first)
+		return NULL;
+	index = hk_block_index(info, offset);
+	return index < info->blocks ? first + (size_t)index * info->size : NULL;
+}
+
+bool hk_slab_is_free_locked(struct hk_slab *slab, const void *block)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	size_t offset = (size_t)((const char *)block - hk_slab_first_block(slab));
+	unsigned index = hk_block_index(info, offset);
+
+	return hk_slab_bitmap(slab, info)[index / 64] >> (index % 64) & 1;
+}
+
+/* ---- invariants ---- */
+
+static unsigned free_blocks(struct hk_slab *slab, const struct hk_size_class *info)
+{
+	const uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned blocks = 0;
+
+	for (unsigned i = 0; i < info->bitmap_words; i++) {
+		hk_assert(i >= slab->hint || !bitmap[i]);
+		blocks += (unsigned)__builtin_popcountl(bitmap[i]);
+	}
+	if (info->blocks % 64)
+		hk_assert(!(bitmap[info->bitmap_words - 1] >> (info->blocks % 64)));
+	return blocks;
+}
+
+static void check_slab(struct hk_slab *slab)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+
+	hk_assert(slab->blocks == info->blocks && slab->slots == info->slots);
+	hk_assert(slab->used && slab->used + free_blocks(slab, info) == slab->blocks);
+	hk_assert(slab->bucket == (slab->used == slab->blocks
+					   ? HK_BUCKETS
+					   : slab->used >> info->bucket_shift));
+	hk_assert(slab->colour + (size_t)info->blocks * info->size <=
+		  info->slots * HK_SLOT_BYTES);
+}
+
+void hk_slab_check(void)
+{
+	uint64_t slabs[HK_CLASSES + 1] = { 0 }, used[HK_CLASSES + 1] = { 0 };
+	uint64_t full[HK_CLASSES + 1] = { 0 };
+
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		for (uint32_t left = s->active; left; left &= left - 1) {
+			struct hk_slab *slab = &s->slab[__builtin_ctz(left)];
+
+			if (!slab->kind || slab->kind > HK_CLASSES ||
+			    slab->first != hk_slab_slot(slab) || !slab->blocks)
+				continue;
+			check_slab(slab);
+			slabs[slab->kind]++;
+			used[slab->kind] += slab->used;
+			full[slab->kind] += slab->used == slab->blocks;
+		}
+	}
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		uint64_t listed = 0;
+
+		for (unsigned bucket = 0; bucket < HK_BUCKETS; bucket++) {
+			struct hk_slab *slab = hk_classes[i].partial[bucket];
+
+			for (; slab; slab = slab->next, listed++)
+				hk_assert(slab->kind == i && slab->bucket == bucket);
+		}
+		hk_assert(hk_classes[i].slabs == slabs[i] &&
+			  hk_classes[i].used == used[i]);
+		hk_assert(listed + full[i] == slabs[i]);
+	}
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * slab.h - the blocks of a size class: which are free, and where the next batch comes from.
+ *
+ * Per class one lock and four lists of partial slabs, by quarters of fullness; a batch comes
+ * from the fullest, so that the emptiest become empty.  A slab's free blocks are a bitmap,
+ * out of band: a bit that is already set, or a pointer that is no block's start, is a double
+ * or an invalid free, and is told.
+ *
+ *   used + popcount(bitmap) = blocks        for each slab
+ *   sum of used - blocks in magazines = live blocks        for each class
+ *
+ * A slab is on a list exactly when 0 < used < blocks; a full one is on none, an empty one
+ * goes to the pool at once.
+ */
+#ifndef HK_SLAB_H
+#define HK_SLAB_H
+
+#include "lock.h"
+#include "superslab.h"
+
+#define HK_BUCKETS 5 /* quarters of fullness; used >> bucket_shift may reach 4 */
+
+struct hk_class {
+	struct hk_lock lock;
+	uint32_t colour; /* of the next slab */
+	struct hk_slab *partial[HK_BUCKETS];
+	uint64_t slabs;
+	uint64_t used; /* blocks not in slabs */
+	uint64_t refills, spills;
+} __attribute__((aligned(64)));
+
+extern struct hk_class hk_classes[HK_CLASSES + 1];
+
+/* All _locked functions: the caller holds the class's lock. */
+
+/*
+ * Take up to n blocks into blocks[], the lowest address last, since magazines are emptied
+ * from the end.  Fewer than n only when no partial slab is left.  *zero: the last one reads
+ * as zero.
+ */
+unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero);
+
+/* Make a run from the pool a slab of the class. */
+void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero);
+
+/* Put n blocks back; function names the caller in a message.  true: hk_pool_tidy() is due. */
+bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
+			 const char *function);
+
+/* The slab's first block. */
+static inline char *hk_slab_first_block(const struct hk_slab *slab)
+{
+	return hk_slab_base(slab) + slab->colour;
+}
+
+/* The start of the block in which an address of the slab lies; NULL: in none. */
+void *hk_slab_block_of(const struct hk_slab *slab, const void *pointer);
+
+/* Does this slab's bitmap say that the block is free? */
+bool hk_slab_is_free_locked(struct hk_slab *slab, const void *block);
+
+/* The invariants of the class's slabs; the caller holds all locks. */
+void hk_slab_check(void);
+
+#endif /* HK_SLAB_H */

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * superslab.h - 2 MiB of user data, and its record elsewhere.
+ *
+ * The record (64 KiB of addresses, of which a working SuperSlab touches 4 to 20 KiB):
+ *
+ *        0  slab[32]      one cache line each: fields, and the bitmap of up to 256 blocks
+ *     2048  the masks, the links
+ *     4096  bitmaps of up to 4,096 blocks, 512 B for each slot
+ *    20480  bitmaps of 8,192 blocks (8 B), 1 KiB for each slot
+ *
+ * A slot's states, who changes them and under what:
+ *
+ *               pool_take                       slab or medium block empty: pool_give
+ *     UNUSED ---------------->  ACTIVE  ------------------------------------> EMPTY
+ *       ^                         ^                                             |
+ *       |                         +---------------- pool_take ------------------+
+ *       +-- purged -- BUSY <----------------------- pool_tidy ------------------+
+ *
+ * All of them under the pool's lock.  UNUSED: its pages read as zero and hold no memory.
+ * EMPTY: pages may be resident.  BUSY: a thread purges it without the lock; nobody else may
+ * have it, and its SuperSlab stays mapped.  ACTIVE slots belong to their class (under the
+ * class's lock) or, when medium, to whoever holds the block.
+ *
+ * Invariants: the four masks are disjoint and cover all slots; a SuperSlab with neither
+ * ACTIVE nor BUSY slots is FREE, and only such a one is unmapped.
+ */
+#ifndef HK_SUPERSLAB_H
+#define HK_SUPERSLAB_H
+
+#include "record.h"
+#include "registry.h"
+#include "size_class.h"
+
+#define HK_BITMAP_INLINE_WORDS 4
+#define HK_BITMAP_WORDS 64
+#define HK_BITMAP_WIDE_WORDS 128
+
+struct hk_slab {
+	struct hk_slab *next, *previous; /* in its class's list of partial slabs */
+	uint8_t kind;                    /* of an ACTIVE run's first slot, else 0 */
+	uint8_t slots;                   /* of the run */
+	uint8_t first;                   /* any slot of the run: where the run begins */
+	uint8_t bucket;  /* which list it is on, HK_BUCKETS: none (full) */
+	uint16_t blocks; /* in the run */
+	uint16_t used;   /* not set in the bitmap: live, or in a magazine */
+	uint16_t colour; /* offset of the first block, in bytes */
+	uint16_t hint;   /* no free block in the bitmap's words below this */
+	uint16_t fresh;  /* blocks from here on were never handed out */
+	bool zero;       /* and those read as zero */
+	uint8_t reserved;
+	union {
+		uint64_t bitmap[HK_BITMAP_INLINE_WORDS]; /* a set bit is a free block */
+		size_t bytes;                            /* of a medium block */
+	};
+};
+
+_Static_assert(sizeof(struct hk_slab) == 64,
+	       "a slab's fields and bitmap are one cache line");
+
+struct hk_superslab {
+	struct hk_slab slab[HK_SLOTS];
+	char *base;
+	struct hk_superslab *next, *previous; /* in the pool's list by free slots */
+	struct hk_superslab *dirty_next,
+		*dirty_previous; /* in the list of those with EMPTY slots */
+	struct hk_superslab *all_next, *all_previous;
+	uint32_t active, empty, unused, busy; /* masks of slots */
+	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
+	uint64_t dirty_since; /* when its oldest EMPTY slot became so, in ms */
+	uint64_t used_bytes;  /* scratch of the walks in stats.c */
+	uint64_t pad[(4096 - 2048 - 96) / 8];
+	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
+	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
+};
+
+#define HK_SUPERSLAB_RECORD_SHIFT 16
+_Static_assert(offsetof(struct hk_superslab, bitmap) == 4096,
+	       "slabs and masks share a page");
+_Static_assert(sizeof(struct hk_superslab) <= (size_t)1 << HK_SUPERSLAB_RECORD_SHIFT,
+	       "a record is aligned to more than its size, so a slab finds it by a mask");
+
+extern struct hk_records hk_superslab_records;
+
+/* Map one, all slots UNUSED, known to the registry; NULL: the kernel refused. */
+struct hk_superslab *hk_superslab_map(void);
+
+/*
+ * Unmap one that is FREE and on no list.  false: the kernel refused and it stays as it was,
+ * its pages purged where that was possible.
+ */
+bool hk_superslab_unmap(struct hk_superslab *superslab);
+
+/* Where the bitmaps of a class lie; fills in info's bitmap_base and bitmap_stride. */
+void hk_bitmap_place(struct hk_size_class *info);
+
+static inline struct hk_superslab *hk_slab_superslab(const struct hk_slab *slab)
+{
+	uintptr_t mask = ((uintptr_t)1 << HK_SUPERSLAB_RECORD_SHIFT) - 1;
+
+	return (struct hk_superslab *)((uintptr_t)slab & ~mask);
+}
+
+static inline unsigned hk_slab_slot(const struct hk_slab *slab)
+{
+	return (unsigned)(slab - hk_slab_superslab(slab)->slab);
+}
+
+/* The first byte of the slab; its first block is slab->colour further on. */
+static inline char *hk_slab_base(const struct hk_slab *slab)
+{
+	return hk_slab_superslab(slab)->base +
+	       ((size_t)hk_slab_slot(slab) << HK_SLOT_SHIFT);
+}
+
+static inline uint64_t *hk_slab_bitmap(struct hk_slab *slab,
+				       const struct hk_size_class *info)
+{
+	return (uint64_t *)((char *)hk_slab_superslab(slab) + info->bitmap_base +
+			    (size_t)hk_slab_slot(slab) * info->bitmap_stride);
+}
+
+/* The slab (a run's first) in which this address lies; it must be in an ACTIVE slot. */
+static inline struct hk_slab *hk_slab_of(const void *pointer)
+{
+	struct hk_superslab *superslab = hk_registry_owner(pointer);
+	size_t offset = (uintptr_t)pointer & (HK_SUPERSLAB_BYTES - 1);
+
+	return &superslab->slab[superslab->slab[offset >> HK_SLOT_SHIFT].first];
+}
+
+#endif /* HK_SUPERSLAB_H */
