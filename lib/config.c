@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "debug/poison.h"
@@ -35,6 +36,7 @@ static const struct option options[HK_OPTIONS] = {
 
 #define PREFIX "HAKMEM_"
 #define PREFIX_LENGTH (sizeof(PREFIX) - 1)
+#define KEPT_FD_MIN 200 /* out of the way of programs that count on low numbers */
 #define NAME_MAX_LENGTH HK_OPTION_NAME_MAX
 
 _Atomic uint64_t hk_option_numbers[HK_OPTIONS];
@@ -42,6 +44,17 @@ struct hk_lock hk_config_lock;
 
 static char stats_file[4096]; /* of HAKMEM_STATS=exit:FILE; empty: stderr */
 static bool environment_read;
+
+/*
+ * Standard error as it was when HAKMEM_STATS=exit was read: programs close theirs before the
+ * last destructors run (coreutils does).  Told by device and inode from another file that
+ * may have got the number since.
+ */
+static struct {
+	int fd;
+	dev_t device;
+	ino_t inode;
+} kept_stderr = { .fd = -1 };
 
 static char lower(char c)
 {
@@ -119,6 +132,27 @@ static bool parse_word(const struct option *option, const char *text, size_t len
 	return false;
 }
 
+static bool is_kept_stderr(int fd)
+{
+	struct stat status;
+
+	return fd >= 0 && fstat(fd, &status) == 0 &&
+	       status.st_dev == kept_stderr.device && status.st_ino == kept_stderr.inode;
+}
+
+static void keep_stderr(void)
+{
+	int kept = errno;
+	struct stat status;
+
+	if (!is_kept_stderr(kept_stderr.fd) && fstat(STDERR_FILENO, &status) == 0) {
+		kept_stderr.fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD_MIN);
+		kept_stderr.device = status.st_dev;
+		kept_stderr.inode = status.st_ino;
+	}
+	errno = kept;
+}
+
 /* Parse and, only if it is valid, store. */
 static bool store(enum hk_option which, const char *text)
 {
@@ -141,6 +175,8 @@ static bool store(enum hk_option which, const char *text)
 		/* The empty name is not written: the buffer's pages stay untouched. */
 		if (*file || stats_file[0])
 			strcpy(stats_file, file);
+		if (number == HK_STATS_EXIT)
+			keep_stderr();
 		break;
 	default:
 		if (!parse_in_range(option, text, &number))
@@ -379,7 +415,7 @@ int hk_config_open_stats(void)
 	int fd;
 
 	if (!stats_file[0])
-		return STDERR_FILENO;
+		return is_kept_stderr(kept_stderr.fd) ? kept_stderr.fd : -1;
 	for (const char *in = stats_file; *in && out < path + sizeof(stats_file); in++) {
 		if (in[0] == '%' && in[1] == 'p') {
 			print_number(out, 24, (uint64_t)getpid(), false);
@@ -391,5 +427,5 @@ int hk_config_open_stats(void)
 	}
 	*out = '\0';
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-	return fd < 0 ? STDERR_FILENO : fd;
+	return fd;
 }

@@ -16,9 +16,7 @@
 #include "pool.h"
 #include "slab.h"
 
-_Atomic uint8_t hk_perturb;
-_Atomic size_t hk_fast_limit = HK_CLASS_MAX + 1;
-
+static _Atomic uint8_t perturb;
 static _Atomic uint64_t failed, releases;
 
 HK_COLD static void *fail(void)
@@ -46,12 +44,12 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 		return fail();
 	hk_init();
 	if (size <= HK_CLASS_MAX && alignment <= HK_SLOT_BYTES) {
-		unsigned size_class = hk_size_class_of(size);
+		unsigned size_class = hk_size_class_routed(size);
 
 		/* A block's alignment is the largest power of two that divides its size. */
 		if (alignment > 8) {
 			size_class = hk_size_class_exact(
-				hk_align_up(size | 1, alignment));
+				hk_align_up(size ? size : 1, alignment));
 			while (hk_class_size(size_class) & (alignment - 1))
 				size_class++;
 		}
@@ -70,7 +68,7 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 
 static void *perturbed(void *block, const char *function)
 {
-	uint8_t byte = atomic_load_explicit(&hk_perturb, memory_order_relaxed);
+	uint8_t byte = atomic_load_explicit(&perturb, memory_order_relaxed);
 
 	if (HK_UNLIKELY(byte) && block)
 		memset(block, byte ^ 0xff, hk_heap_usable_size(block, function));
@@ -86,19 +84,14 @@ void *hk_heap_allocate_slow(size_t size, const char *function)
 
 void *hk_heap_allocate_zeroed(size_t size, const char *function)
 {
+	size_t size_class = hk_size_class_of(size);
 	bool zero = false;
 	void *block;
 
-	if (HK_LIKELY(size <= HK_CLASS_MAX)) {
-		unsigned size_class = hk_size_class_of(size);
-
-		block = hk_magazine_pop(size_class);
-		if (HK_LIKELY(block != NULL)) {
-			hk_poison_check(block, hk_class_size(size_class), function);
-			return memset(block, 0, size);
-		}
-	}
-	block = allocate(size, 1, &zero, function);
+	if (HK_LIKELY(hk_magazine_pop(size_class, &block)))
+		hk_poison_check(block, hk_class_size((unsigned)size_class), function);
+	else
+		block = allocate(size, 1, &zero, function);
 	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
 	if (block && !zero)
 		memset(block, 0, size);
@@ -133,8 +126,12 @@ HK_COLD static void report_foreign(const void *block, const char *function)
 
 void hk_heap_free_slow(void *block, unsigned kind, const char *function)
 {
+	uint8_t byte = atomic_load_explicit(&perturb, memory_order_relaxed);
+
 	if (!block)
 		return;
+	if (HK_UNLIKELY(byte) && kind != HK_KIND_NONE)
+		memset(block, byte, hk_heap_usable_size(block, function));
 	switch (kind) {
 	case HK_KIND_NONE:
 		report_foreign(block, function);
@@ -148,18 +145,6 @@ void hk_heap_free_slow(void *block, unsigned kind, const char *function)
 	default:
 		hk_magazine_spill(kind, block, function);
 	}
-}
-
-void hk_heap_fill_freed(void *block, unsigned kind, const char *function)
-{
-	uint8_t byte = atomic_load_explicit(&hk_perturb, memory_order_relaxed);
-
-	if (kind == HK_KIND_NONE)
-		return;
-	if (byte)
-		memset(block, byte, hk_heap_usable_size(block, function));
-	if (kind <= HK_CLASSES)
-		hk_poison_freed(block, hk_class_size(kind));
 }
 
 void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function)
@@ -183,9 +168,10 @@ void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *
 
 void hk_heap_set_perturb(uint8_t value)
 {
-	atomic_store_explicit(&hk_perturb, value, memory_order_relaxed);
-	atomic_store_explicit(&hk_fast_limit, value ? 0 : HK_CLASS_MAX + 1,
-			      memory_order_relaxed);
+	atomic_store_explicit(&perturb, value, memory_order_relaxed);
+	/* The fast paths need not know of it: they are given nothing to do. */
+	hk_fast_path_set(!value);
+	hk_magazine_disable(value);
 }
 
 /* ---- size and resize ---- */

@@ -13,30 +13,19 @@
 #include "magazine.h"
 #include "registry.h"
 
-/* M_PERTURB: 0, or the byte that freed blocks are filled with (new ones: its complement). */
-extern _Atomic uint8_t hk_perturb;
-
-/* Requests below this may come from a magazine: HK_CLASS_MAX + 1, or 0 under M_PERTURB. */
-extern _Atomic size_t hk_fast_limit;
-
 HK_COLD void *hk_heap_allocate_slow(size_t size, const char *function);
 HK_COLD void hk_heap_free_slow(void *block, unsigned kind, const char *function);
-HK_COLD void hk_heap_fill_freed(void *block, unsigned kind, const char *function);
 
 /* size bytes, or NULL with ENOMEM. */
 static inline void *hk_heap_allocate(size_t size, const char *function)
 {
-	if (HK_LIKELY(size <
-		      atomic_load_explicit(&hk_fast_limit, memory_order_relaxed))) {
-		unsigned size_class = hk_size_class_of(size);
-		void *block = hk_magazine_pop(size_class);
+	size_t size_class = hk_size_class_of(size);
+	void *block;
 
-		if (HK_LIKELY(block != NULL)) {
-			hk_poison_check(block, hk_class_size(size_class), function);
-			return block;
-		}
-	}
-	return hk_heap_allocate_slow(size, function);
+	if (HK_UNLIKELY(!hk_magazine_pop(size_class, &block)))
+		return hk_heap_allocate_slow(size, function);
+	hk_poison_check(block, hk_class_size((unsigned)size_class), function);
+	return block;
 }
 
 /* NULL is free to be freed; keeps errno. */
@@ -44,9 +33,8 @@ static inline void hk_heap_free(void *block, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);
 
-	if (HK_UNLIKELY(atomic_load_explicit(&hk_perturb, memory_order_relaxed)) ||
-	    HK_POISON)
-		hk_heap_fill_freed(block, kind, function);
+	if (HK_POISON && kind >= 1 && kind <= HK_CLASSES)
+		hk_poison_freed(block, hk_class_size(kind));
 	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
 		hk_heap_free_slow(block, kind, function);
 }
@@ -68,7 +56,7 @@ void hk_heap_release(struct hakmem_release *release, const char *function);
 /* A program's mistake in sized deallocation, found at no cost to the right ones. */
 void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function);
 
-/* For M_PERTURB. */
+/* M_PERTURB: 0, or the byte that freed blocks are filled with (new ones: its complement). */
 void hk_heap_set_perturb(uint8_t value);
 
 /* Requests answered with NULL so far. */

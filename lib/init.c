@@ -5,7 +5,6 @@
 #include "init.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "dump.h"
@@ -57,7 +56,6 @@ __attribute__((destructor)) static void at_exit(void)
 	if (hk_config_number(HK_OPTION_STATS) != HK_STATS_EXIT)
 		return;
 	fd = hk_config_open_stats();
-	hk_dump(fd, HAKMEM_TEXT);
-	if (fd != STDERR_FILENO)
-		close(fd);
+	if (fd >= 0)
+		hk_dump(fd, HAKMEM_TEXT);
 }

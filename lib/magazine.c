@@ -38,6 +38,7 @@ struct hk_lock hk_sets_lock;
 static struct hk_set *sets;
 static pthread_key_t exit_key;
 static bool have_exit_key;
+static _Atomic bool disabled;
 
 static uint32_t count_of(struct hk_magazine *magazine)
 {
@@ -145,6 +146,18 @@ static unsigned start_capacity(const struct hk_size_class *info)
 	return blocks < START_BLOCKS ? (unsigned)blocks : START_BLOCKS;
 }
 
+static size_t set_limit(void)
+{
+	if (atomic_load_explicit(&disabled, memory_order_relaxed))
+		return 0;
+	return hk_config_number(HK_OPTION_MAGAZINE_BYTES);
+}
+
+void hk_magazine_disable(bool disable)
+{
+	atomic_store_explicit(&disabled, disable, memory_order_relaxed);
+}
+
 /* Capacities to start with, of empty magazines; they grow where the program is busy. */
 static void lay_out(struct hk_set *set, size_t limit)
 {
@@ -165,7 +178,7 @@ static void lay_out(struct hk_set *set, size_t limit)
 static void catch_up(struct hk_set *set, const char *function)
 {
 	struct hk_flushed flushed = { 0 };
-	size_t limit = hk_config_number(HK_OPTION_MAGAZINE_BYTES);
+	size_t limit = set_limit();
 
 	if (HK_LIKELY(!atomic_load_explicit(&set->flush_wanted, memory_order_relaxed) &&
 		      set->limit == limit))
@@ -189,7 +202,7 @@ static struct hk_set *make_set(void)
 		blocks += hk_class_info(i)->capacity;
 	}
 	hk_assert((uintptr_t)blocks <= (uintptr_t)set + ((size_t)1 << RECORD_SHIFT));
-	lay_out(set, hk_config_number(HK_OPTION_MAGAZINE_BYTES));
+	lay_out(set, set_limit());
 
 	hk_lock(&hk_sets_lock);
 	set->next = sets;
@@ -300,8 +313,8 @@ HK_COLD void *hk_magazine_refill(unsigned size_class, bool *zero)
 	catch_up(set, "malloc");
 	magazine = &set->magazine[size_class];
 	/* Another entry may have come in between: own_set() runs code that allocates. */
-	if (count_of(magazine))
-		return hk_magazine_pop(size_class);
+	if (hk_magazine_pop(size_class, &block))
+		return block;
 	grow(set, size_class);
 	n = magazine->capacity / 2;
 	if (n <= 1) {

@@ -57,30 +57,32 @@ struct hk_cached {
 	uint64_t blocks[HK_CLASSES + 1];
 };
 
-/* A block of the class, or NULL: the magazine is empty. */
-static inline void *hk_magazine_pop(unsigned size_class)
+/* false: the magazine is empty, or this kind has none. */
+static inline bool hk_magazine_pop(size_t kind, void **block)
 {
-	struct hk_magazine *magazine = &hk_set->magazine[size_class];
-	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	struct hk_magazine *magazine = &hk_set->magazine[kind];
+	size_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
 
 	if (HK_UNLIKELY(count == 0))
-		return NULL;
+		return false;
 	count--;
-	atomic_store_explicit(&magazine->count, count, memory_order_relaxed);
-	return magazine->blocks[count];
+	atomic_store_explicit(&magazine->count, (uint32_t)count, memory_order_relaxed);
+	*block = magazine->blocks[count];
+	return true;
 }
 
 /* false: the magazine is full, or this kind has none. */
-static inline bool hk_magazine_push(unsigned kind, void *block)
+static inline bool hk_magazine_push(size_t kind, void *block)
 {
 	struct hk_magazine *magazine = &hk_set->magazine[kind];
-	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	size_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
 
 	if (HK_UNLIKELY(count >= magazine->capacity))
 		return false;
 	magazine->blocks[count] = block;
 	/* The commit: fork() and readers must find the block when they see the count. */
-	atomic_store_explicit(&magazine->count, count + 1, memory_order_release);
+	atomic_store_explicit(&magazine->count, (uint32_t)count + 1,
+			      memory_order_release);
 	return true;
 }
 
@@ -106,6 +108,12 @@ bool hk_magazine_holds(unsigned size_class, const void *block);
 
 /* The invariants of the calling thread's set; the caller holds all locks. */
 void hk_magazine_check(void);
+
+/*
+ * Magazines without room, in every thread from its next slow path on, so that every block
+ * passes the slow paths; or as HAKMEM_MAGAZINE_BYTES says.
+ */
+void hk_magazine_disable(bool disable);
 
 /* Once, before the first set: the key whose destructor is the thread-exit hook. */
 void hk_magazine_init(void);

@@ -26,6 +26,55 @@ static unsigned cached;
 static struct hk_superslab *dirty_first, *dirty_last;
 static size_t dirty_slots, active_slots;
 
+/*
+ * The pulse of demand.  A slot that was given back and is wanted again within PULSE_MS was
+ * given back in vain: so many more may stay, until no such thing has happened for CALM_MS.
+ */
+#define PULSE_MS 100
+#define CALM_MS 1000
+
+static struct {
+	size_t given_back; /* slots, lately */
+	uint64_t given_at; /* when the last of them was, in ms */
+	size_t allowance;  /* slots */
+	uint64_t regretted_at;
+} pulse;
+
+static void pulse_give(size_t slots)
+{
+	uint64_t now = hk_os_now_ms();
+
+	if (now - pulse.given_at > PULSE_MS)
+		pulse.given_back = 0;
+	pulse.given_back += slots;
+	pulse.given_at = now;
+}
+
+static void pulse_take(size_t slots)
+{
+	uint64_t now;
+
+	if (!pulse.given_back)
+		return;
+	now = hk_os_now_ms();
+	if (now - pulse.given_at > PULSE_MS) {
+		pulse.given_back = 0;
+		return;
+	}
+	if (slots > pulse.given_back)
+		slots = pulse.given_back;
+	pulse.given_back -= slots;
+	pulse.allowance += slots;
+	pulse.regretted_at = now;
+}
+
+static size_t pulse_allowance(void)
+{
+	if (pulse.allowance && hk_os_now_ms() - pulse.regretted_at > CALM_MS)
+		pulse.allowance = 0;
+	return pulse.allowance;
+}
+
 /* ---- lists ---- */
 
 static void list_add(struct hk_superslab *superslab)
@@ -203,6 +252,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 {
 	struct hk_superslab *superslab;
 	unsigned slot = 0;
+	uint32_t dirty;
 	bool dense;
 
 	hk_lock(&hk_pool_lock);
@@ -220,7 +270,9 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 		list_add(superslab);
 		slot = 0;
 	}
-	*zero = !(superslab->empty & run_mask(slot, slots));
+	dirty = superslab->empty & run_mask(slot, slots);
+	*zero = !dirty;
+	pulse_take(slots - (size_t)__builtin_popcount(dirty));
 	activate(superslab, slot, slots, kind);
 	dense = superslab->active == HK_ALL_SLOTS;
 	hk_unlock(&hk_pool_lock);
@@ -231,20 +283,27 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 
 /* ---- giving back ---- */
 
-static size_t dirty_limit(void)
-{
-	return DIRTY_SLOTS_MIN + active_slots / DIRTY_SLOTS_DIVISOR;
-}
-
 static bool too_many_cached(void)
 {
-	return cached > hk_config_number(HK_OPTION_LRU_SUPERSLABS);
+	size_t limit = hk_config_number(HK_OPTION_LRU_SUPERSLABS);
+
+	return cached > limit && cached > limit + pulse_allowance() / HK_SLOTS;
 }
 
-static bool over_time(const struct hk_superslab *superslab)
+/* Is it time to purge the SuperSlab that has had EMPTY slots longest? */
+static bool too_many_dirty(void)
 {
-	return hk_os_now_ms() - superslab->dirty_since >=
-	       hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+	size_t limit = DIRTY_SLOTS_MIN + active_slots / DIRTY_SLOTS_DIVISOR;
+	uint64_t delay = hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+	size_t allowance;
+
+	if (!dirty_slots)
+		return false;
+	allowance = pulse_allowance();
+	if (dirty_slots > limit + allowance)
+		return true;
+	return dirty_slots > allowance &&
+	       hk_os_now_ms() - dirty_first->dirty_since >= delay;
 }
 
 bool hk_pool_give(struct hk_slab *slab)
@@ -260,7 +319,7 @@ bool hk_pool_give(struct hk_slab *slab)
 	slab->kind = HK_KIND_NONE;
 	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
 		  superslab->busy);
-	tidy = too_many_cached() || dirty_slots > dirty_limit() || over_time(dirty_first);
+	tidy = too_many_cached() || too_many_dirty();
 	hk_unlock(&hk_pool_lock);
 	return tidy;
 }
@@ -333,13 +392,10 @@ void hk_pool_tidy(void)
 {
 	hk_lock(&hk_pool_lock);
 	while (too_many_cached() && unmap(least_recent()))
-		;
+		pulse_give(HK_SLOTS);
 	/* A purge that the kernel refuses leaves the slots EMPTY, at the list's far end. */
-	for (size_t tries = dirty_slots; tries && dirty_first; tries--) {
-		if (dirty_slots <= dirty_limit() && !over_time(dirty_first))
-			break;
-		purge(dirty_first);
-	}
+	for (size_t tries = dirty_slots; tries && too_many_dirty(); tries--)
+		pulse_give(purge(dirty_first) / HK_SLOT_BYTES);
 	hk_unlock(&hk_pool_lock);
 }
 

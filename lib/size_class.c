@@ -9,6 +9,8 @@
 struct hk_size_class hk_size_classes[HK_CLASSES + 1];
 _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
 
+_Atomic size_t hk_fast_max;
+
 static _Atomic uint8_t current_profile;
 
 #define TAIL_DIVISOR 33            /* a run's tail may waste 1/33, just over 3 % */
@@ -102,24 +104,35 @@ static size_t pool_size(size_t size)
 	return wide;
 }
 
+unsigned hk_size_class_routed(size_t size)
+{
+	enum hk_profile profile = atomic_load_explicit(&current_profile,
+						       memory_order_relaxed);
+
+	if (size <= HK_TINY_MAX && route(profile, size) == HK_POOL_ONLY)
+		size = pool_size(size);
+	return hk_size_class_exact(size);
+}
+
+/* Any mixture of old and new entries is valid: a block knows its own class. */
+void hk_fast_path_set(bool on)
+{
+	atomic_store_explicit(&hk_fast_max, on ? HK_CLASS_MAX : 0, memory_order_relaxed);
+	for (size_t i = 0; i <= HK_TINY_MAX / 8; i++)
+		atomic_store_explicit(&hk_tiny_class[i],
+				      (uint8_t)(on ? hk_size_class_routed(i * 8) : 0),
+				      memory_order_relaxed);
+}
+
 void hk_route_set(enum hk_profile profile)
 {
 	atomic_store_explicit(&current_profile, (uint8_t)profile, memory_order_relaxed);
-	for (unsigned i = 0; i <= HK_TINY_MAX / 8; i++) {
-		size_t size = i ? i * (size_t)8 : 1;
-
-		if (route(profile, size) == HK_POOL_ONLY)
-			size = pool_size(size);
-		/* Any mixture of old and new entries is valid: a block knows its own class. */
-		atomic_store_explicit(&hk_tiny_class[i],
-				      (uint8_t)hk_size_class_exact(size),
-				      memory_order_relaxed);
-	}
+	hk_fast_path_set(atomic_load_explicit(&hk_fast_max, memory_order_relaxed) != 0);
 }
 
 void hk_size_class_init(void)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
 		lay_out(i);
-	hk_route_set(HK_CONSERVATIVE);
+	hk_fast_path_set(true);
 }

@@ -38,6 +38,9 @@ extern struct hk_size_class hk_size_classes[HK_CLASSES + 1];
 /* The class that serves a request of up to HK_TINY_MAX bytes, by (size + 7) / 8. */
 extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
 
+/* The largest request that the fast path serves from a class: HK_CLASS_MAX, or 0. */
+extern _Atomic size_t hk_fast_max;
+
 enum hk_route { HK_TINY_ONLY, HK_TINY_FIRST, HK_POOL_ONLY };
 enum hk_profile { HK_CONSERVATIVE, HK_HOT, HK_FULL, HK_OFF };
 
@@ -50,6 +53,9 @@ void hk_size_class_init(void);
  */
 void hk_route_set(enum hk_profile profile);
 enum hk_route hk_route_of(unsigned size_class);
+
+/* Off: every request takes the slow path (M_PERTURB). */
+void hk_fast_path_set(bool on);
 
 /* The smallest class for a size of 1 .. HK_CLASS_MAX, whatever the routes say. */
 static inline unsigned hk_size_class_exact(size_t size)
@@ -64,14 +70,23 @@ static inline unsigned hk_size_class_exact(size_t size)
 	return (unsigned)((size - 1) >> (log - 3)) + 8 * (log - 7) + 2;
 }
 
-/* The class that serves a request of 0 .. HK_CLASS_MAX bytes. */
-static inline unsigned hk_size_class_of(size_t size)
+/*
+ * The class that serves a request of any size, for the fast path: 0, whose magazine never
+ * has a block, for sizes beyond HK_CLASS_MAX, before the library is initialised and while
+ * the fast path is off.
+ */
+static inline size_t hk_size_class_of(size_t size)
 {
 	if (HK_LIKELY(size <= HK_TINY_MAX))
 		return atomic_load_explicit(&hk_tiny_class[(size + 7) >> 3],
 					    memory_order_relaxed);
-	return hk_size_class_exact(size);
+	if (HK_LIKELY(size <= atomic_load_explicit(&hk_fast_max, memory_order_relaxed)))
+		return hk_size_class_exact(size);
+	return 0;
 }
+
+/* The same for the slow path: always the class, of a size up to HK_CLASS_MAX. */
+unsigned hk_size_class_routed(size_t size);
 
 static inline const struct hk_size_class *hk_class_info(unsigned size_class)
 {

@@ -163,47 +163,69 @@ HK_COLD static void report_interior(const struct hk_slab *slab,
 		 (const void *)block);
 }
 
+/* The slab of a block that is given back; a block freed twice may have lost its own. */
+static struct hk_slab *slab_of(unsigned size_class, void *block, const char *function)
+{
+	if (HK_UNLIKELY(hk_registry_kind(block) != size_class))
+		hk_fatal(HK_DOUBLE_FREE, function, block, "%u-byte block, found at spill",
+			 hk_class_info(size_class)->size);
+	return hk_slab_of(block);
+}
+
+/* Blocks have left or joined the slab: list it anew, or give it to the pool. */
+static bool settle(struct hk_class *class, const struct hk_size_class *info,
+		   struct hk_slab *slab)
+{
+	if (slab->used) {
+		sort_in(class, info, slab);
+		return false;
+	}
+	if (slab->bucket != HK_BUCKETS)
+		partial_remove(class, slab);
+	class->slabs--;
+	return hk_pool_give(slab);
+}
+
 bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 			 const char *function)
 {
 	struct hk_class *class = &hk_classes[size_class];
 	const struct hk_size_class *info = hk_class_info(size_class);
+	struct hk_slab *slab = NULL;
+	uint64_t *bitmap = NULL;
+	char *first = NULL;
 	bool tidy = false;
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned i = 0; i < n; i++) {
-		struct hk_slab *slab;
-		uint64_t *word, bit;
-		size_t offset;
+		size_t offset = (size_t)((char *)blocks[i] - first);
 		unsigned index;
+		uint64_t bit;
 
-		/* Freed once more while it lay here, its slab may have become another's. */
-		if (HK_UNLIKELY(hk_registry_kind(blocks[i]) != size_class))
-			hk_fatal(HK_DOUBLE_FREE, function, blocks[i],
-				 "%u-byte block, found at spill", info->size);
-		slab = hk_slab_of(blocks[i]);
-		offset = (size_t)((char *)blocks[i] - hk_slab_first_block(slab));
+		/* Neighbours are often freed together: look up a slab once for all of them. */
+		if (!slab || offset >= (size_t)info->blocks * info->size) {
+			if (slab)
+				tidy |= settle(class, info, slab);
+			slab = slab_of(size_class, blocks[i], function);
+			bitmap = hk_slab_bitmap(slab, info);
+			first = hk_slab_first_block(slab);
+			offset = (size_t)((char *)blocks[i] - first);
+		}
 		index = hk_block_index(info, offset);
 		if (HK_UNLIKELY(offset >= HK_SUPERSLAB_BYTES || index >= info->blocks ||
 				(size_t)index * info->size != offset))
 			report_interior(slab, info, blocks[i], function);
-		word = hk_slab_bitmap(slab, info) + index / 64;
 		bit = (uint64_t)1 << (index % 64);
-		if (HK_UNLIKELY(*word & bit))
+		if (HK_UNLIKELY(bitmap[index / 64] & bit))
 			hk_fatal(HK_DOUBLE_FREE, function, blocks[i],
 				 "%u-byte block, found at spill", info->size);
-		*word |= bit;
+		bitmap[index / 64] |= bit;
 		if (index / 64 < slab->hint)
 			slab->hint = (uint16_t)(index / 64);
-		if (--slab->used == 0) {
-			if (slab->bucket != HK_BUCKETS)
-				partial_remove(class, slab);
-			class->slabs--;
-			tidy |= hk_pool_give(slab);
-		} else {
-			sort_in(class, info, slab);
-		}
+		slab->used--;
 	}
+	if (slab)
+		tidy |= settle(class, info, slab);
 	class->used -= n;
 	return tidy;
 }

@@ -74,14 +74,14 @@ static uint64_t used_bytes(struct hk_snapshot *snapshot,
 static void count_superslabs(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
-	uint64_t resting = 0;
 
 	for (const struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
 		uint64_t used = used_bytes(snapshot, s);
 
 		total->slabs_active += (unsigned)__builtin_popcount(s->active);
 		total->slabs_empty += (unsigned)__builtin_popcount(s->empty);
-		resting += (unsigned)__builtin_popcount(s->unused) * HK_SLOT_BYTES;
+		total->bytes_committed += (unsigned)__builtin_popcount(~s->unused) *
+					  HK_SLOT_BYTES;
 		if (s->free_slots == HK_SLOTS) {
 			total->superslabs_cached++;
 			continue;
@@ -101,7 +101,6 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 	total->superslabs_unmapped_total = hk_pool_counters.superslabs_unmapped;
 	total->purged_bytes_total = hk_pool_counters.purged_bytes;
 	total->bytes_mapped = hk_os_mapped();
-	total->bytes_committed = total->bytes_mapped - resting;
 }
 
 void hk_stats_take(struct hk_snapshot *snapshot)
@@ -120,6 +119,7 @@ void hk_stats_take(struct hk_snapshot *snapshot)
 				hk_record_bytes_locked(&hk_set_records) +
 				hk_record_bytes_locked(&hk_large_records) +
 				hk_registry_bytes();
+	total->bytes_committed += total->large_bytes + total->bytes_metadata;
 	total->lock_contended_total = hk_lock_contended();
 	hk_unlock_all();
 	total->flushes_total = atomic_load_explicit(&flushes, memory_order_relaxed);
