@@ -43,13 +43,14 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 	if (HK_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
 		return fail();
 	hk_init();
+	if (!size)
+		size = 1;
 	if (size <= HK_CLASS_MAX && alignment <= HK_SLOT_BYTES) {
 		unsigned size_class = hk_size_class_routed(size);
 
 		/* A block's alignment is the largest power of two that divides its size. */
 		if (alignment > 8) {
-			size_class = hk_size_class_exact(
-				hk_align_up(size ? size : 1, alignment));
+			size_class = hk_size_class_exact(hk_align_up(size, alignment));
 			while (hk_class_size(size_class) & (alignment - 1))
 				size_class++;
 		}

@@ -199,7 +199,13 @@ static unsigned find_run(uint32_t free, unsigned slots, unsigned align)
 	return HK_SLOTS;
 }
 
-/* From the fullest SuperSlab that has room; slots whose pages are still there come first. */
+/*
+ * From the fullest SuperSlab that has room; slots whose pages are still there come first.
+ * Of those with equally many free slots only a few are tried, so that a heap full of holes
+ * too small for the run does not make this slow.
+ */
+#define TRIES 16
+
 static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsigned *slot)
 {
 	uint64_t lists = by_free_mask >> slots << slots;
@@ -207,13 +213,14 @@ static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsig
 	for (; lists; lists &= lists - 1) {
 		struct hk_superslab *superslab = by_free[__builtin_ctzl(lists)];
 
-		for (; superslab; superslab = superslab->next) {
+		for (unsigned tries = TRIES; superslab && tries; tries--) {
 			*slot = find_run(superslab->empty, slots, align);
 			if (*slot == HK_SLOTS)
 				*slot = find_run(superslab->empty | superslab->unused,
 						 slots, align);
 			if (*slot != HK_SLOTS)
 				return superslab;
+			superslab = superslab->next;
 		}
 	}
 	return NULL;
