@@ -27,18 +27,15 @@ extern "C" {
 
 /* Operations of hakmem_ctl().  Numbers never change; new ones are added at the end. */
 enum hakmem_op {
-	HAKMEM_FLUSH =
-		1, /* struct hakmem_flush *, or NULL: empty the magazines and depots */
-	HAKMEM_RELEASE =
-		2, /* struct hakmem_release *, or NULL: flush, then give memory back */
-	HAKMEM_STATS = 3, /* struct hakmem_stats *: a consistent snapshot of the counters */
-	HAKMEM_DUMP = 4,  /* struct hakmem_dump *: write the statistics to a descriptor */
-	HAKMEM_GET = 5,   /* struct hakmem_option *: the value of an option */
-	HAKMEM_SET = 6,   /* struct hakmem_option *: change an option */
-	HAKMEM_QUERY = 7, /* struct hakmem_query *: what is this address */
-	HAKMEM_CHECK =
-		8, /* NULL: verify every invariant; a report and abort() if one fails */
-	HAKMEM_LEAKS = 9 /* struct hakmem_leaks *: the leak report (debug library) */
+	HAKMEM_FLUSH = 1,   /* struct hakmem_flush *, or NULL: empty every cache */
+	HAKMEM_RELEASE = 2, /* struct hakmem_release *, or NULL: flush, give memory back */
+	HAKMEM_STATS = 3,   /* struct hakmem_stats *: a consistent snapshot */
+	HAKMEM_DUMP = 4,    /* struct hakmem_dump *: write the statistics */
+	HAKMEM_GET = 5,     /* struct hakmem_option *: the value of an option */
+	HAKMEM_SET = 6,     /* struct hakmem_option *: change an option */
+	HAKMEM_QUERY = 7,   /* struct hakmem_query *: what is this address */
+	HAKMEM_CHECK = 8,   /* NULL: verify every invariant, or abort() with a report */
+	HAKMEM_LEAKS = 9    /* struct hakmem_leaks *: the leak report (debug library) */
 };
 
 /* Values of hakmem_flush.scope. */

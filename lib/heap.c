@@ -110,6 +110,23 @@ void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *functi
 
 /* ---- free ---- */
 
+static void *checked_small(const void *block, const char *function)
+{
+	struct hk_slab *slab = hk_slab_of(block);
+	char *start = hk_slab_block_of(slab, block);
+
+	if (HK_LIKELY(start == (const char *)block))
+		return start;
+	if (!start)
+		hk_fatal(HK_INVALID_POINTER, function, block,
+			 "in a slab of %lu-byte blocks but in none of them",
+			 (unsigned long)hk_class_size(slab->kind));
+	hk_fatal(HK_INTERIOR_POINTER, function, block,
+		 "%lu bytes into the %lu-byte block %p",
+		 (unsigned long)((const char *)block - start),
+		 (unsigned long)hk_class_size(slab->kind), (void *)start);
+}
+
 /* Say what a pointer that is no block's start is; large blocks are known by their list. */
 HK_COLD static void report_foreign(const void *block, const char *function)
 {
@@ -148,6 +165,15 @@ void hk_heap_free_slow(void *block, unsigned kind, const char *function)
 	}
 }
 
+void hk_heap_freed(void *block, unsigned kind, const char *function)
+{
+	if (hk_magazine_holds(kind, block))
+		hk_fatal(HK_DOUBLE_FREE, function, block, "%lu-byte block, in a magazine",
+			 hk_class_size(kind));
+	checked_small(block, function);
+	hk_poison_freed(block, hk_class_size(kind));
+}
+
 void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);
@@ -176,23 +202,6 @@ void hk_heap_set_perturb(uint8_t value)
 }
 
 /* ---- size and resize ---- */
-
-static void *checked_small(const void *block, const char *function)
-{
-	struct hk_slab *slab = hk_slab_of(block);
-	char *start = hk_slab_block_of(slab, block);
-
-	if (HK_LIKELY(start == (const char *)block))
-		return start;
-	if (!start)
-		hk_fatal(HK_INVALID_POINTER, function, block,
-			 "in a slab of %lu-byte blocks but in none of them",
-			 (unsigned long)hk_class_size(slab->kind));
-	hk_fatal(HK_INTERIOR_POINTER, function, block,
-		 "%lu bytes into the %lu-byte block %p",
-		 (unsigned long)((const char *)block - start),
-		 (unsigned long)hk_class_size(slab->kind), (void *)start);
-}
 
 size_t hk_heap_usable_size(const void *block, const char *function)
 {

@@ -16,6 +16,9 @@
 HK_COLD void *hk_heap_allocate_slow(size_t size, const char *function);
 HK_COLD void hk_heap_free_slow(void *block, unsigned kind, const char *function);
 
+/* Debug builds: a small block is freed; is it in the magazine already?  Poisons it. */
+void hk_heap_freed(void *block, unsigned kind, const char *function);
+
 /* size bytes, or NULL with ENOMEM. */
 static inline void *hk_heap_allocate(size_t size, const char *function)
 {
@@ -34,7 +37,7 @@ static inline void hk_heap_free(void *block, const char *function)
 	unsigned kind = hk_registry_kind(block);
 
 	if (HK_POISON && kind >= 1 && kind <= HK_CLASSES)
-		hk_poison_freed(block, hk_class_size(kind));
+		hk_heap_freed(block, kind, function);
 	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
 		hk_heap_free_slow(block, kind, function);
 }

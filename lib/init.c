@@ -16,6 +16,15 @@
 
 _Atomic bool hk_ready;
 
+/* The version, for those who have only the file: "hakmem doctor" reads this note. */
+static const struct {
+	uint32_t name_size, size, type;
+	char name[8];
+	char version[sizeof(HK_VERSION)];
+} note __attribute__((section(".note.hakmem"), aligned(4), used)) = {
+	sizeof("hakmem"), sizeof(HK_VERSION), 1, "hakmem", HK_VERSION
+};
+
 static struct hk_lock init_lock;
 
 void hk_init_slow(void)

@@ -400,6 +400,7 @@ bool hk_magazine_holds(unsigned size_class, const void *block)
 	return false;
 }
 
+/* One lies there twice when its bit, set at the first, is set already at the second. */
 static void check_block(unsigned size_class, void *block)
 {
 	struct hk_slab *slab;
@@ -409,23 +410,29 @@ static void check_block(unsigned size_class, void *block)
 	if (hk_slab_block_of(slab, block) != block)
 		hk_fatal(HK_INTERIOR_POINTER, "hakmem_ctl", block,
 			 "in a magazine of %lu-byte blocks", hk_class_size(size_class));
-	if (hk_slab_is_free_locked(slab, block))
+	if (hk_slab_mark_locked(slab, block, true))
 		hk_fatal(HK_DOUBLE_FREE, "hakmem_ctl", block,
 			 "%lu-byte block, in a magazine", hk_class_size(size_class));
+}
+
+static void check_magazine(struct hk_magazine *magazine, unsigned size_class)
+{
+	uint32_t count = count_of(magazine);
+
+	hk_assert(count <= magazine->capacity);
+	for (uint32_t i = 0; i < count; i++)
+		check_block(size_class, magazine->blocks[i]);
+	for (uint32_t i = 0; i < count; i++)
+		hk_slab_mark_locked(hk_slab_of(magazine->blocks[i]), magazine->blocks[i],
+				    false);
 }
 
 void hk_magazine_check(void)
 {
 	for (unsigned i = 0; i < HK_KINDS; i++) {
-		struct hk_magazine *magazine = &hk_set->magazine[i];
-		uint32_t count = count_of(magazine);
-
-		hk_assert(count <= magazine->capacity);
-		for (uint32_t j = 0; j < count; j++)
-			check_block(i, magazine->blocks[j]);
-	}
-	for (unsigned i = 0; i < HK_KINDS; i++)
+		check_magazine(&hk_set->magazine[i], i);
 		hk_assert(!no_set.magazine[i].capacity && !count_of(&no_set.magazine[i]));
+	}
 }
 
 void hk_magazine_adopt(void)

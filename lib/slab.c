@@ -243,13 +243,31 @@ void *hk_slab_block_of(const struct hk_slab *slab, const void *pointer)
 	return index < info->blocks ? first + (size_t)index * info->size : NULL;
 }
 
-bool hk_slab_is_free_locked(struct hk_slab *slab, const void *block)
+/* The word of the bitmap and the bit in it that stand for a block. */
+static uint64_t *bit_of(struct hk_slab *slab, const void *block, uint64_t *bit)
 {
 	const struct hk_size_class *info = hk_class_info(slab->kind);
 	size_t offset = (size_t)((const char *)block - hk_slab_first_block(slab));
 	unsigned index = hk_block_index(info, offset);
 
-	return hk_slab_bitmap(slab, info)[index / 64] >> (index % 64) & 1;
+	*bit = (uint64_t)1 << (index % 64);
+	return &hk_slab_bitmap(slab, info)[index / 64];
+}
+
+bool hk_slab_is_free_locked(struct hk_slab *slab, const void *block)
+{
+	uint64_t bit;
+
+	return *bit_of(slab, block, &bit) & bit;
+}
+
+bool hk_slab_mark_locked(struct hk_slab *slab, const void *block, bool is_free)
+{
+	uint64_t bit, *word = bit_of(slab, block, &bit);
+	bool was_free = *word & bit;
+
+	*word = is_free ? *word | bit : *word & ~bit;
+	return was_free;
 }
 
 /* ---- invariants ---- */

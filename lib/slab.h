@@ -60,6 +60,9 @@ void *hk_slab_block_of(const struct hk_slab *slab, const void *pointer);
 /* Does this slab's bitmap say that the block is free? */
 bool hk_slab_is_free_locked(struct hk_slab *slab, const void *block);
 
+/* For walks only, which must undo it: mark a block as free or not; returns what it was. */
+bool hk_slab_mark_locked(struct hk_slab *slab, const void *block, bool is_free);
+
 /* The invariants of the class's slabs; the caller holds all locks. */
 void hk_slab_check(void);
 
