@@ -414,8 +414,6 @@ int hk_config_open_stats(void)
 	char path[sizeof(stats_file) + 32], *out = path;
 	int fd;
 
-	if (!stats_file[0])
-		return is_kept_stderr(kept_stderr.fd) ? kept_stderr.fd : -1;
 	for (const char *in = stats_file; *in && out < path + sizeof(stats_file); in++) {
 		if (in[0] == '%' && in[1] == 'p') {
 			print_number(out, 24, (uint64_t)getpid(), false);
@@ -426,6 +424,8 @@ int hk_config_open_stats(void)
 		}
 	}
 	*out = '\0';
-	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	fd = path[0] ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+	if (fd < 0 && is_kept_stderr(kept_stderr.fd))
+		fd = kept_stderr.fd;
 	return fd;
 }

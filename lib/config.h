@@ -52,7 +52,7 @@ int hk_config_set(const char *name, const char *value);
 #define HK_OPTION_NAME_MAX 32
 void hk_config_name(enum hk_option option, char *name);
 
-/* A descriptor for HAKMEM_STATS=exit: the file it names, or stderr; -1: there is none. */
+/* A descriptor for HAKMEM_STATS=exit: the file it names, else stderr; -1: neither. */
 int hk_config_open_stats(void);
 
 extern struct hk_lock hk_config_lock; /* of the values that are no plain number */
