@@ -82,9 +82,14 @@ static unsigned take_batch(unsigned size_class, void **blocks, unsigned n, bool 
 				    &slab_zero);
 	}
 	hk_lock(&class->lock);
-	if (slab)
-		hk_slab_attach_locked(size_class, slab, slab_zero);
 	taken = hk_slab_take_locked(size_class, blocks, n, zero);
+	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
+	if (slab && taken) {
+		hk_pool_give(slab);
+	} else if (slab) {
+		hk_slab_attach_locked(size_class, slab, slab_zero);
+		taken = hk_slab_take_locked(size_class, blocks, n, zero);
+	}
 	if (!taken)
 		hk_unlock(&class->lock);
 	return taken;
