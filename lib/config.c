@@ -66,29 +66,28 @@ static char lower(char c)
 /* Up to end: digits, and for sizes a unit.  false: not such a number, or beyond 64 bits. */
 static bool parse_number(const char *text, const char *end, bool units, uint64_t *number)
 {
-	static const char unit_names[] = "KMGTPE";
-	const char *unit;
+	static const char unit_names[] = "kmgtpe";
+	const char *digits = text, *unit;
 	uint64_t value = 0;
+	unsigned shift;
 
-	if (text == end)
-		return false;
 	for (; text < end && *text >= '0' && *text <= '9'; text++) {
 		if (__builtin_mul_overflow(value, 10, &value) ||
 		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
 			return false;
 	}
-	if (text < end && units &&
-	    (unit = strchr(unit_names, lower(*text) - 'a' + 'A'))) {
-		unsigned shift = 10 * (unsigned)(unit - unit_names + 1);
-
-		/* 16E is one more than fits: it stands for the largest value. */
-		if (value > UINT64_MAX >> shift && !(shift == 60 && value == 16))
-			return false;
-		value = value > UINT64_MAX >> shift ? UINT64_MAX : value << shift;
-		text++;
-	}
 	*number = value;
-	return text == end;
+	if (text == digits || text == end)
+		return text != digits;
+	unit = units ? memchr(unit_names, lower(*text), sizeof(unit_names) - 1) : NULL;
+	if (!unit || text + 1 != end)
+		return false;
+	shift = 10 * (unsigned)(unit - unit_names + 1);
+	/* 16E is one more than fits: it stands for the largest value. */
+	if (value > UINT64_MAX >> shift && !(shift == 60 && value == 16))
+		return false;
+	*number = value > UINT64_MAX >> shift ? UINT64_MAX : value << shift;
+	return true;
 }
 
 static bool parse_in_range(const struct option *option, const char *text,

@@ -30,8 +30,7 @@ static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool 
 {
 	if (size <= HK_MEDIUM_MAX && alignment <= HK_SUPERSLAB_BYTES)
 		return hk_medium_allocate(size, alignment, last_try, zero);
-	*zero = true;
-	return hk_large_allocate(size, alignment, last_try);
+	return hk_large_allocate(size, alignment, last_try, zero);
 }
 
 /* Any size, any alignment, no magazine hit. */
@@ -139,6 +138,8 @@ HK_COLD static void report_foreign(const void *block, const char *function)
 			 "%lu bytes into the %lu-byte block %p",
 			 (unsigned long)((const char *)block - large->base),
 			 (unsigned long)large->bytes, (void *)large->base);
+	hk_unlock(&hk_large_lock);
+	hk_medium_report_freed(block, function);
 	hk_fatal(HK_INVALID_POINTER, function, block, "not a block of this allocator");
 }
 
@@ -239,6 +240,7 @@ void *hk_heap_resize(void *block, size_t size, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);
 	size_t usable = hk_heap_usable_size(block, function);
+	int kept = errno;
 	void *moved;
 
 	if (HK_UNLIKELY(size > PTRDIFF_MAX))
@@ -251,9 +253,13 @@ void *hk_heap_resize(void *block, size_t size, const char *function)
 			return moved;
 	}
 	moved = hk_heap_allocate(size, function);
-	/* To shrink, or not to be able to, is no failure. */
+	if (!moved && size <= usable) {
+		/* Not to be able to shrink is no failure. */
+		errno = kept;
+		return block;
+	}
 	if (!moved)
-		return size <= usable ? block : NULL;
+		return NULL;
 	memcpy(moved, block, usable < size ? usable : size);
 	hk_heap_free(block, function);
 	return moved;

@@ -81,6 +81,7 @@ static struct hk_large *map(size_t bytes, size_t alignment, bool last_try)
 	if (!large)
 		return NULL;
 	large->bytes = bytes;
+	large->zero = true;
 	large->base = hk_os_map(bytes, alignment, NULL);
 	if (large->base && !hk_registry_reserve(large->base, bytes)) {
 		hk_os_unmap(large->base, bytes);
@@ -93,7 +94,7 @@ static struct hk_large *map(size_t bytes, size_t alignment, bool last_try)
 	return large;
 }
 
-void *hk_large_allocate(size_t size, size_t alignment, bool last_try)
+void *hk_large_allocate(size_t size, size_t alignment, bool last_try, bool *zero)
 {
 	size_t bytes = hk_align_up(size, hk_os_page_size);
 	struct hk_large *large;
@@ -107,6 +108,7 @@ void *hk_large_allocate(size_t size, size_t alignment, bool last_try)
 		large = map(bytes, alignment, last_try);
 	if (!large)
 		return NULL;
+	*zero = large->zero;
 	hk_lock(&hk_large_lock);
 	enlist(large);
 	hk_unlock(&hk_large_lock);
@@ -140,7 +142,7 @@ void hk_large_free(void *block, const char *function)
 		hk_record_give(&hk_large_records, large);
 		return;
 	}
-	hk_os_purge(large->base, large->bytes);
+	large->zero = hk_os_purge(large->base, large->bytes);
 	hk_lock(&hk_large_lock);
 	push(&kept, large);
 	hk_unlock(&hk_large_lock);

@@ -17,6 +17,7 @@
 struct hk_large {
 	char *base;
 	size_t bytes; /* of the mapping: whole pages, all of them usable */
+	bool zero;    /* when it is allocated, it reads as zero */
 	struct hk_large *next, *previous;
 };
 
@@ -27,8 +28,11 @@ extern struct hk_records hk_large_records;
 extern struct hk_large *hk_large_blocks;
 extern uint64_t hk_large_count, hk_large_bytes;
 
-/* NULL: no memory, or a limit is reached (last_try passes the soft one).  Always zero. */
-void *hk_large_allocate(size_t size, size_t alignment, bool last_try);
+/*
+ * NULL: no memory, or a limit is reached (last_try passes the soft one).  *zero: the block
+ * reads as zero.
+ */
+void *hk_large_allocate(size_t size, size_t alignment, bool last_try, bool *zero);
 
 /* These report a pointer that is not the start of a live large block. */
 void hk_large_free(void *block, const char *function);

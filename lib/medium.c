@@ -64,3 +64,22 @@ bool hk_medium_resize(void *block, size_t size, const char *function)
 	hk_unlock(&hk_pool_lock);
 	return true;
 }
+
+void hk_medium_report_freed(const void *pointer, const char *function)
+{
+	size_t offset = (uintptr_t)pointer & (HK_SUPERSLAB_BYTES - 1);
+	const char *start = (const char *)pointer - offset;
+	struct hk_superslab *superslab = NULL;
+	struct hk_slab *slab;
+
+	hk_lock(&hk_pool_lock);
+	/* Where a large block starts, the owner is that block's record. */
+	if (hk_registry_kind(start) != HK_KIND_LARGE)
+		superslab = hk_registry_owner(start);
+	slab = superslab ? &superslab->slab[offset >> HK_SLOT_SHIFT] : NULL;
+	if (slab && slab->kind == HK_KIND_NONE && slab->former == HK_KIND_MEDIUM &&
+	    hk_slab_base(slab) == (const char *)pointer)
+		hk_fatal(HK_DOUBLE_FREE, function, pointer, "%lu-byte block",
+			 (unsigned long)slab->bytes);
+	hk_unlock(&hk_pool_lock);
+}

@@ -21,4 +21,7 @@ size_t hk_medium_usable_size(const void *block, const char *function);
 /* Make it this big without moving it; false: it does not fit, or wastes too much. */
 bool hk_medium_resize(void *block, size_t size, const char *function);
 
+/* Is it the start of a medium block that was freed, whose slots nobody has taken since? */
+void hk_medium_report_freed(const void *pointer, const char *function);
+
 #endif /* HK_MEDIUM_H */

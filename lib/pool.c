@@ -323,6 +323,7 @@ bool hk_pool_give(struct hk_slab *slab)
 	hk_lock(&hk_pool_lock);
 	hk_assert((superslab->active & run) == run && slab->kind);
 	hk_registry_set_kind(hk_slab_base(slab), slots, HK_KIND_NONE);
+	slab->former = slab->kind;
 	slab->kind = HK_KIND_NONE;
 	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
 		  superslab->busy);

@@ -48,7 +48,7 @@ struct hk_slab {
 	uint16_t hint;   /* no free block in the bitmap's words below this */
 	uint16_t fresh;  /* blocks from here on were never handed out */
 	bool zero;       /* and those read as zero */
-	uint8_t reserved;
+	uint8_t former;  /* its kind before it was given back, for messages */
 	union {
 		uint64_t bitmap[HK_BITMAP_INLINE_WORDS]; /* a set bit is a free block */
 		size_t bytes;                            /* of a medium block */

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A small block freed twice, found when later frees fill the magazine.
+ */
+#include "libabuse.h"
+
+int main(void)
+{
+	char *block = opaque(malloc(opaque_size(100)));
+
+	require_library();
+	if (on_debug_library())
+		expect_fatal("free(): double free of %p (112-byte block, in a magazine)",
+			     (void *)block);
+	else
+		expect_fatal("free(): double free of %p (112-byte block, found at spill)",
+			     (void *)block);
+	free(opaque(block));
+	free(opaque(block));
+	free_many(100);
+	return survived();
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * free() of a variable with static storage.
+ */
+#include "libabuse.h"
+
+static char variable[64] __attribute__((aligned(16)));
+
+int main(void)
+{
+	require_library();
+	expect_fatal("free(): invalid pointer %p (not a block of this allocator)",
+		     (void *)variable);
+	free(opaque(variable));
+	return survived();
+}

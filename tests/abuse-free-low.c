@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * free() of a small number: the first page is never mapped.
+ */
+#include "libabuse.h"
+
+int main(void)
+{
+	void *address = opaque((void *)(uintptr_t)0x10);
+
+	require_library();
+	expect_fatal("free(): invalid pointer %p (not a block of this allocator)",
+		     address);
+	free(address);
+	return survived();
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * malloc_usable_size() of an automatic variable.
+ */
+#include "libabuse.h"
+
+int main(void)
+{
+	char variable[64];
+
+	require_library();
+	expect_fatal(
+		"malloc_usable_size(): invalid pointer %p (not a block of this allocator)",
+		(void *)variable);
+	if (!malloc_usable_size(opaque(variable)))
+		puts("# it answered 0");
+	return survived();
+}

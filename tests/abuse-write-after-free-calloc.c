@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A byte written into a freed block that calloc() serves next; the
+ * production library keeps nothing in blocks, and is not disturbed.
+ */
+#include "libabuse.h"
+
+int main(void)
+{
+	char *block = opaque(malloc(opaque_size(200)));
+
+	require_library();
+	free(opaque(block));
+	((char *)opaque(block))[0] = 1;
+	if (on_debug_library())
+		expect_fatal("calloc(): write after free in %p "
+			     "(208-byte block, changed at offset 0)",
+			     (void *)block);
+	for (size_t i = 0; i < 100000; i++) {
+		block = opaque(calloc(opaque_size(1), opaque_size(200)));
+		memset(block, 1, 200);
+	}
+	if (on_debug_library())
+		return survived();
+	ok(ctl(HAKMEM_CHECK, NULL, 0) == 0, "HAKMEM_CHECK finds nothing");
+	return tap_end();
+}
