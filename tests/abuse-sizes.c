@@ -10,7 +10,7 @@
 	do {                                                                  \
 		void *answer;                                                 \
 		errno = 0;                                                    \
-		answer = (call);                                              \
+		answer = opaque(call);                                        \
 		ok(!answer && errno == ENOMEM, "%s: NULL and ENOMEM", #call); \
 		free(answer);                                                 \
 	} while (0)

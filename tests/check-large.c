@@ -164,7 +164,8 @@ END_TEST
 START_TEST(what_cannot_grow_stays_as_it_is)
 {
 	char *block = allocate(4 * MIB, 1, false);
-	size_t mapped = hk_os_mapped();
+	/* A leaf of the registry that a target came to need stays; that is no leak. */
+	size_t mapped = hk_os_mapped() - hk_registry_bytes();
 	char limit[32];
 
 	mark(block, 4 * MIB, 7);
@@ -175,8 +176,8 @@ START_TEST(what_cannot_grow_stays_as_it_is)
 	fail_after(HK_OS_REMAP, 0);
 	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, "test"));
 	fail_no_more();
-	ck_assert_uint_eq(hk_os_mapped(), mapped);
-	snprintf(limit, sizeof(limit), "%zu", mapped + MIB);
+	ck_assert_uint_eq(hk_os_mapped() - hk_registry_bytes(), mapped);
+	snprintf(limit, sizeof(limit), "%zu", hk_os_mapped() + MIB);
 	set_option("hard_limit", limit);
 	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, "test"));
 	set_option("hard_limit", "0");
