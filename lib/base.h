@@ -32,6 +32,16 @@
 #define HK_COLD __attribute__((noinline, cold))
 #define HK_PRINTF(string, first) __attribute__((format(printf, string, first)))
 
+/*
+ * A load whose value is the address of what is read next: no machine we know reorders the
+ * two (consume, as compilers ought to do it).  ThreadSanitizer has to be told in its words.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define HK_CONSUME memory_order_acquire
+#else
+#define HK_CONSUME memory_order_relaxed
+#endif
+
 #define HK_SLOT_SHIFT 16
 #define HK_SLOT_BYTES ((size_t)1 << HK_SLOT_SHIFT)
 #define HK_SUPERSLAB_SHIFT 21

@@ -41,11 +41,8 @@ static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
 
 	/* The last entry stays 0: addresses that no user mapping can have. */
 	top = top < HK_ROOT_ENTRIES ? top : HK_ROOT_ENTRIES;
-	/*
-	 * Pairs with the release in add_leaf(); what follows depends on the value, which
-	 * orders it on every machine we know (consume, as compilers ought to do it).
-	 */
-	distance = atomic_load_explicit(&hk_registry_root[top], memory_order_relaxed);
+	/* Pairs with the release in add_leaf(). */
+	distance = atomic_load_explicit(&hk_registry_root[top], HK_CONSUME);
 	return (struct hk_leaf *)((uintptr_t)&hk_zero_leaf + distance);
 }
 
