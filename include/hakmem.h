@@ -102,7 +102,8 @@ struct hakmem_stats {
 	uint64_t releases_total;
 	uint64_t purged_bytes_total;
 	uint64_t lock_contended_total;
-	uint64_t failed_total; /* requests answered with NULL */
+	uint64_t failed_total;       /* requests answered with NULL */
+	uint64_t superslabs_phantom; /* live, but only by blocks in magazines and depots */
 };
 
 /* HAKMEM_DUMP.  Since 0.1.0. */

@@ -29,14 +29,24 @@
 
 #define HK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define HK_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HK_INLINE static inline __attribute__((always_inline)) /* the fast paths */
 #define HK_COLD __attribute__((noinline, cold))
+#define HK_HIDDEN __attribute__((visibility("hidden"))) /* reached without the GOT */
 #define HK_PRINTF(string, first) __attribute__((format(printf, string, first)))
+
+#if defined(__SANITIZE_THREAD__)
+#define HK_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HK_TSAN 1
+#endif
+#endif
 
 /*
  * A load whose value is the address of what is read next: no machine we know reorders the
  * two (consume, as compilers ought to do it).  ThreadSanitizer has to be told in its words.
  */
-#if defined(__SANITIZE_THREAD__)
+#if HK_TSAN
 #define HK_CONSUME memory_order_acquire
 #else
 #define HK_CONSUME memory_order_relaxed

@@ -6,7 +6,7 @@
 
 #include "fork.h"
 #include "large.h"
-#include "magazine.h"
+#include "sets.h"
 #include "pool.h"
 #include "registry.h"
 #include "slab.h"
@@ -28,9 +28,11 @@ static void check_large(void)
 void hk_check(void)
 {
 	hk_lock_all();
+	hk_sets_stop();
 	hk_pool_check();
 	hk_slab_check();
-	hk_magazine_check();
+	hk_sets_check();
 	check_large();
+	hk_sets_resume();
 	hk_unlock_all();
 }

@@ -76,12 +76,16 @@ static int get_option(void *arg)
 static int set_option(void *arg)
 {
 	const struct hakmem_option *option = arg;
+	int error;
 
 	if (!option->name)
 		return EFAULT;
 	if (!memchr(option->value, '\0', sizeof(option->value)))
 		return EINVAL;
-	return hk_config_set(option->name, option->value);
+	error = hk_config_set(option->name, option->value);
+	if (!error && !strcmp(option->name, "magazine_bytes"))
+		hk_magazine_resize();
+	return error;
 }
 
 static int query(void *arg)

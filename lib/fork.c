@@ -3,7 +3,7 @@
  * fork.c - the order of locks.  Whoever holds one may take only those further down:
  *
  *   1  configuration
- *   2  sets          the list of sets of magazines
+ *   2  sets          the list of sets of magazines, and stopping them
  *   3  class 1 .. class HK_CLASSES, ascending; otherwise one at a time
  *   4  pool
  *   5  large
@@ -13,7 +13,7 @@
 
 #include "config.h"
 #include "large.h"
-#include "magazine.h"
+#include "sets.h"
 #include "pool.h"
 #include "slab.h"
 
@@ -79,5 +79,5 @@ void hk_fork_child(void)
 	for (size_t i = 0; i < LOCKS; i++)
 		hk_lock_reset(lock_at(i));
 	hk_pool_adopt();
-	hk_magazine_adopt();
+	hk_sets_adopt();
 }

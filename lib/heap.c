@@ -149,7 +149,9 @@ void hk_heap_free_slow(void *block, unsigned kind, const char *function)
 
 	if (!block)
 		return;
-	if (HK_UNLIKELY(byte) && kind != HK_KIND_NONE)
+	/* In debug builds small blocks keep their own pattern, which is looked at. */
+	if (HK_UNLIKELY(byte) && kind != HK_KIND_NONE &&
+	    !(HK_POISON && kind <= HK_CLASSES))
 		memset(block, byte, hk_heap_usable_size(block, function));
 	switch (kind) {
 	case HK_KIND_NONE:
@@ -272,7 +274,7 @@ void hk_heap_release(struct hakmem_release *release, const char *function)
 	struct hk_flushed flushed;
 	struct hk_pool_released released;
 
-	hk_magazine_flush(true, &flushed, function);
+	hk_magazine_release(&flushed, function);
 	hk_pool_release(&released);
 	release->superslabs = released.superslabs;
 	release->bytes = released.bytes + hk_large_release();

@@ -13,14 +13,15 @@
 #include "magazine.h"
 #include "registry.h"
 
-HK_COLD void *hk_heap_allocate_slow(size_t size, const char *function);
-HK_COLD void hk_heap_free_slow(void *block, unsigned kind, const char *function);
+__attribute__((noinline)) void *hk_heap_allocate_slow(size_t size, const char *function);
+__attribute__((noinline)) void hk_heap_free_slow(void *block, unsigned kind,
+						 const char *function);
 
 /* Debug builds: a small block is freed; is it in the magazine already?  Poisons it. */
 void hk_heap_freed(void *block, unsigned kind, const char *function);
 
 /* size bytes, or NULL with ENOMEM. */
-static inline void *hk_heap_allocate(size_t size, const char *function)
+HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 {
 	size_t size_class = hk_size_class_of(size);
 	void *block;
@@ -32,7 +33,7 @@ static inline void *hk_heap_allocate(size_t size, const char *function)
 }
 
 /* NULL is free to be freed; keeps errno. */
-static inline void hk_heap_free(void *block, const char *function)
+HK_INLINE void hk_heap_free(void *block, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);
 

@@ -10,8 +10,8 @@
 #include "dump.h"
 #include "fork.h"
 #include "lock.h"
-#include "magazine.h"
 #include "os.h"
+#include "sets.h"
 #include "size_class.h"
 
 _Atomic bool hk_ready;
@@ -39,7 +39,7 @@ void hk_init_slow(void)
 	hk_size_class_init();
 	hk_config_init();
 	hk_config_read_environment();
-	hk_magazine_init();
+	hk_sets_init();
 	atomic_store_explicit(&hk_ready, true, memory_order_release);
 	hk_unlock(&init_lock);
 	/*

@@ -14,15 +14,6 @@
  */
 #define SPINS 100
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 HK_COLD void hk_lock_wait(struct hk_lock *lock)
 {
 	for (unsigned i = 0; i < SPINS; i++) {
@@ -33,7 +24,7 @@ HK_COLD void hk_lock_wait(struct hk_lock *lock)
 							  memory_order_acquire,
 							  memory_order_relaxed))
 			goto held;
-		pause_cpu();
+		hk_pause_cpu();
 	}
 	/* We may be the only waiter, but cannot know: 2 costs at most one vain wake-up. */
 	while (atomic_exchange_explicit(&lock->state, 2, memory_order_acquire) != 0)

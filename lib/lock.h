@@ -17,6 +17,15 @@ struct hk_lock {
 	uint32_t contended; /* acquisitions that had to wait; changed by the holder only */
 };
 
+static inline void hk_pause_cpu(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 void hk_lock_wait(struct hk_lock *lock);
 void hk_lock_wake(struct hk_lock *lock);
 
@@ -27,6 +36,15 @@ static inline void hk_lock(struct hk_lock *lock)
 	if (HK_UNLIKELY(!atomic_compare_exchange_strong_explicit(
 		    &lock->state, &free, 1, memory_order_acquire, memory_order_relaxed)))
 		hk_lock_wait(lock);
+}
+
+/* false: someone else holds it. */
+static inline bool hk_trylock(struct hk_lock *lock)
+{
+	uint32_t free = 0;
+
+	return atomic_compare_exchange_strong_explicit(
+		&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed);
 }
 
 static inline void hk_unlock(struct hk_lock *lock)

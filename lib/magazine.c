@@ -1,290 +1,169 @@
 /* SPDX-License-Identifier: MIT
  *
- * magazine.c - sets of magazines: made at a thread's first slow path, refilled from and
- * spilled to the slabs, emptied by the thread-exit hook.
+ * magazine.c - the slow paths: batches between the magazines, the depot and the slabs.
  *
- * Owns the list of sets and its lock, which is taken before any class's (fork.h).  The
- * owner of a set changes it without a lock, batches under the class's.
+ * A batch moves under its class's lock, the sequence on the magazine included, so that it
+ * lies nowhere else when fork() takes the locks.  Takes hk_sets_lock to flush.
  */
-#define _GNU_SOURCE
 #include "magazine.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <string.h>
-
 #include "config.h"
-#include "debug/poison.h"
-#include "fatal.h"
-#include "init.h"
+#include "depot.h"
+#include "os.h"
 #include "pool.h"
-#include "record.h"
+#include "sets.h"
 #include "slab.h"
 
-/* A set's record: the set, then the arrays of all classes at their full capacity. */
-#define RECORD_SHIFT 17
-#define START_BYTES 4096 /* a magazine's first capacity, in bytes of blocks ... */
-#define START_BLOCKS 32  /* ... but not more blocks than this */
+/* A sequence may be aborted; after so many, something is single-stepping us. */
+#define TRIES 3
 
-static struct hk_set no_set; /* no magazine of it has blocks or room */
-
-_Thread_local struct hk_set *hk_set __attribute__((tls_model("initial-exec"))) = &no_set;
-
-/* Set by the exit hook: this thread is past it, and gets no second set. */
-static _Thread_local bool exited __attribute__((tls_model("initial-exec")));
-
-struct hk_records hk_set_records = HK_RECORDS(RECORD_SHIFT, 22, 16384);
-struct hk_lock hk_sets_lock;
-static struct hk_set *sets;
-static pthread_key_t exit_key;
-static bool have_exit_key;
-static _Atomic bool disabled;
-
-static uint32_t count_of(struct hk_magazine *magazine)
+static bool pop(unsigned size_class, void **block)
 {
-	return atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	if (HK_RSEQ && hk_rseq_area)
+		return hk_rseq_pop(size_class, block);
+	return hk_thread_pop(size_class, block);
 }
 
-static void set_count(struct hk_magazine *magazine, uint32_t count)
+static bool push(unsigned size_class, void *block)
 {
-	atomic_store_explicit(&magazine->count, count, memory_order_release);
+	if (HK_RSEQ && hk_rseq_area)
+		return hk_rseq_push(size_class, block);
+	return hk_thread_push(size_class, block);
 }
 
-/* ---- moving batches ---- */
+/* As a batch may be cut short for other reasons than an empty magazine, try again then. */
+static uint32_t pop_batch(unsigned size_class, void **out, uint32_t n)
+{
+	uint32_t popped = 0;
+
+	if (!(HK_RSEQ && hk_rseq_area))
+		return hk_thread_pop_batch(size_class, out, n);
+	for (unsigned i = 0; i < TRIES && !popped; i++)
+		popped = hk_rseq_pop_batch(size_class, out, n);
+	return popped;
+}
+
+static uint32_t push_batch(unsigned size_class, void *const *in, uint32_t n)
+{
+	if (HK_RSEQ && hk_rseq_area)
+		return hk_rseq_push_batch(size_class, in, n);
+	return hk_thread_push_batch(size_class, in, n);
+}
+
+/* What the calling thread, or its CPU, has of one class: to the slabs. */
+static bool flush_class(unsigned size_class, struct hk_flushed *flushed,
+			const char *function)
+{
+	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_class *class = &hk_classes[size_class];
+	bool tidy = false;
+	uint32_t n;
+
+	do {
+		hk_lock(&class->lock);
+		/* Beyond the depot's top they are in nobody's way. */
+		n = pop_batch(size_class, &depot->blocks[depot->count], HK_BATCH);
+		if (n) {
+			tidy |= hk_slab_give_locked(
+				size_class, &depot->blocks[depot->count], n, function);
+			class->spills++;
+		}
+		hk_unlock(&class->lock);
+		flushed->blocks += n;
+		flushed->bytes += n * hk_class_size(size_class);
+	} while (n);
+	return tidy;
+}
+
+/* ---- ageing ---- */
+
+#define INTERVAL_MS 500
+
+static _Atomic uint64_t next_tick;
 
 /*
- * Into an empty array of room for n; the count is set by the caller, under the lock that
- * this returns with when it returns more than 0.
+ * Once in an interval, on a slow path: what this CPU's, or thread's, magazines and all depots
+ * held in vain since the last goes home.  By sequences and locks alone: after its start the
+ * library makes no system calls of itself that a sandbox made for glibc would not expect.
  */
-static unsigned take_batch(unsigned size_class, void **blocks, unsigned n, bool *zero)
+static void age(void)
 {
+	struct hk_set *set = hk_sets_current();
+	struct hk_flushed flushed = { 0 };
+
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		if (set && hk_set_is_idle(set, i)) {
+			flush_class(i, &flushed, "free");
+			hk_set_shrink_locked(set, i);
+		}
+		hk_lock(&hk_classes[i].lock);
+		hk_depot_age_locked(i, "free");
+		hk_unlock(&hk_classes[i].lock);
+	}
+}
+
+static void tick(void)
+{
+	uint64_t now = hk_os_now_ms();
+	uint64_t due = atomic_load_explicit(&next_tick, memory_order_relaxed);
+
+	if (HK_LIKELY(now < due) || !atomic_compare_exchange_strong_explicit(
+					    &next_tick, &due, now + INTERVAL_MS,
+					    memory_order_relaxed, memory_order_relaxed))
+		return;
+	if (!due || !hk_trylock(&hk_sets_lock))
+		return;
+	age();
+	hk_unlock(&hk_sets_lock);
+	hk_pool_tidy();
+}
+
+/* ---- refill ---- */
+
+/*
+ * Up to n blocks on top of the depot, from the slabs if it has none; returns with the lock
+ * held and how many, or without it and 0.
+ */
+static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
+{
+	struct hk_depot *depot = &hk_depots[size_class];
 	struct hk_class *class = &hk_classes[size_class];
+	unsigned slots = hk_class_info(size_class)->slots;
+	struct hk_flushed flushed;
+	struct hk_pool_released released;
 	struct hk_slab *slab;
-	unsigned taken;
 	bool slab_zero;
 
 	hk_lock(&class->lock);
-	taken = hk_slab_take_locked(size_class, blocks, n, zero);
-	if (taken)
-		return taken;
+	if (!depot->count)
+		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
+	if (depot->count)
+		goto filled;
 	hk_unlock(&class->lock);
 
-	slab = hk_pool_take(size_class, hk_class_info(size_class)->slots, 1, false,
-			    &slab_zero);
+	slab = hk_pool_take(size_class, slots, 1, false, &slab_zero);
 	if (!slab) {
-		struct hk_flushed flushed;
-		struct hk_pool_released released;
-
-		/* Give up only after giving back what this thread and the pool keep. */
-		hk_magazine_flush(false, &flushed, "malloc");
+		/* Give up only after giving back what can be. */
+		hk_magazine_flush(true, &flushed, "malloc");
 		hk_pool_release(&released);
-		slab = hk_pool_take(size_class, hk_class_info(size_class)->slots, 1, true,
-				    &slab_zero);
+		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
 	}
 	hk_lock(&class->lock);
-	taken = hk_slab_take_locked(size_class, blocks, n, zero);
+	if (!depot->count)
+		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
 	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
-	if (slab && taken) {
+	if (slab && depot->count) {
 		hk_pool_give(slab);
 	} else if (slab) {
 		hk_slab_attach_locked(size_class, slab, slab_zero);
-		taken = hk_slab_take_locked(size_class, blocks, n, zero);
+		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
 	}
-	if (!taken)
+	if (!depot->count) {
 		hk_unlock(&class->lock);
-	return taken;
-}
-
-/* Spill the n oldest blocks of a magazine: those at its bottom, as the top is warm. */
-static void give_batch(struct hk_magazine *magazine, unsigned size_class, unsigned n,
-		       const char *function)
-{
-	struct hk_class *class = &hk_classes[size_class];
-	uint32_t count = count_of(magazine);
-	bool tidy;
-
-	if (!n)
-		return;
-	hk_lock(&class->lock);
-	tidy = hk_slab_give_locked(size_class, magazine->blocks, n, function);
-	memmove(magazine->blocks, magazine->blocks + n, (count - n) * sizeof(void *));
-	set_count(magazine, count - n);
-	class->spills++;
-	hk_unlock(&class->lock);
-	if (tidy)
-		hk_pool_tidy();
-}
-
-static void flush_set(struct hk_set *set, struct hk_flushed *flushed,
-		      const char *function)
-{
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		uint32_t count = count_of(&set->magazine[i]);
-
-		give_batch(&set->magazine[i], i, count, function);
-		flushed->blocks += count;
-		flushed->bytes += count * hk_class_size(i);
-	}
-}
-
-/* A magazine that ran empty or full deserves more room, while the budget lasts. */
-static void grow(struct hk_set *set, unsigned size_class)
-{
-	struct hk_magazine *magazine = &set->magazine[size_class];
-	const struct hk_size_class *info = hk_class_info(size_class);
-	uint32_t more = magazine->capacity ? magazine->capacity : 1;
-
-	if (more > info->capacity - magazine->capacity)
-		more = info->capacity - magazine->capacity;
-	if (!more || more * (size_t)info->size > set->budget)
-		return;
-	set->budget -= more * (size_t)info->size;
-	magazine->capacity += more;
-}
-
-/* ---- the sets ---- */
-
-static unsigned start_capacity(const struct hk_size_class *info)
-{
-	size_t blocks = START_BYTES / info->size;
-
-	return blocks < START_BLOCKS ? (unsigned)blocks : START_BLOCKS;
-}
-
-static size_t set_limit(void)
-{
-	if (atomic_load_explicit(&disabled, memory_order_relaxed))
 		return 0;
-	return hk_config_number(HK_OPTION_MAGAZINE_BYTES);
-}
-
-void hk_magazine_disable(bool disable)
-{
-	atomic_store_explicit(&disabled, disable, memory_order_relaxed);
-}
-
-/* Capacities to start with, of empty magazines; they grow where the program is busy. */
-static void lay_out(struct hk_set *set, size_t limit)
-{
-	set->limit = limit;
-	set->budget = limit;
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		const struct hk_size_class *info = hk_class_info(i);
-		uint32_t capacity = start_capacity(info);
-
-		if (capacity * (size_t)info->size > set->budget)
-			capacity = (uint32_t)(set->budget / info->size);
-		set->magazine[i].capacity = capacity;
-		set->budget -= capacity * (size_t)info->size;
 	}
-}
-
-/* What others left for this thread to do at its next slow path. */
-static void catch_up(struct hk_set *set, const char *function)
-{
-	struct hk_flushed flushed = { 0 };
-	size_t limit = set_limit();
-
-	if (HK_LIKELY(!atomic_load_explicit(&set->flush_wanted, memory_order_relaxed) &&
-		      set->limit == limit))
-		return;
-	flush_set(set, &flushed, function);
-	if (set->limit != limit)
-		lay_out(set, limit);
-	atomic_store_explicit(&set->flush_wanted, false, memory_order_release);
-}
-
-static struct hk_set *make_set(void)
-{
-	struct hk_set *set = hk_record_take(&hk_set_records);
-	void **blocks;
-
-	if (!set)
-		return NULL;
-	blocks = (void **)(set + 1);
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		set->magazine[i].blocks = blocks;
-		blocks += hk_class_info(i)->capacity;
-	}
-	hk_assert((uintptr_t)blocks <= (uintptr_t)set + ((size_t)1 << RECORD_SHIFT));
-	lay_out(set, set_limit());
-
-	hk_lock(&hk_sets_lock);
-	set->next = sets;
-	if (sets)
-		sets->previous = set;
-	sets = set;
-	hk_unlock(&hk_sets_lock);
-	return set;
-}
-
-static void drop_set(struct hk_set *set)
-{
-	struct hk_flushed flushed = { 0 };
-
-	flush_set(set, &flushed, "free");
-	hk_lock(&hk_sets_lock);
-	if (set->next)
-		set->next->previous = set->previous;
-	if (set->previous)
-		set->previous->next = set->next;
-	else
-		sets = set->next;
-	hk_unlock(&hk_sets_lock);
-	hk_record_give(&hk_set_records, set);
-}
-
-/*
- * Other destructors of the thread, and libc after the last of them, still call malloc and
- * free: those go to the slabs directly, a block at a time.
- */
-static void thread_exit(void *value)
-{
-	struct hk_set *set = value;
-
-	exited = true;
-	hk_set = &no_set;
-	drop_set(set);
-}
-
-/* The calling thread's set; NULL: it has none and works without. */
-static struct hk_set *own_set(void)
-{
-	struct hk_set *set;
-
-	if (HK_LIKELY(hk_set != &no_set))
-		return hk_set;
-	if (exited || !have_exit_key)
-		return NULL;
-	set = make_set();
-	if (!set)
-		return NULL;
-	/* First of all, as pthread_setspecific() may allocate. */
-	hk_set = set;
-	if (pthread_setspecific(exit_key, set) != 0) {
-		hk_set = &no_set;
-		exited = true;
-		drop_set(set);
-		return NULL;
-	}
-	return hk_set;
-}
-
-void hk_magazine_init(void)
-{
-	have_exit_key = pthread_key_create(&exit_key, thread_exit) == 0;
-}
-
-/* ---- the slow paths ---- */
-
-static void *take_one(unsigned size_class, bool *zero)
-{
-	void *block;
-
-	if (!take_batch(size_class, &block, 1, zero))
-		return NULL;
-	hk_unlock(&hk_classes[size_class].lock);
-	return block;
+filled:
+	return n < depot->count ? n : depot->count;
 }
 
 /* No slab of its own to be had: TINY_FIRST classes take a block of a larger class. */
@@ -303,152 +182,186 @@ static void *take_larger(unsigned size_class, bool *zero)
 	return block;
 }
 
-HK_COLD void *hk_magazine_refill(unsigned size_class, bool *zero)
+void *hk_magazine_refill(unsigned size_class, bool *zero)
 {
-	struct hk_set *set = own_set();
-	struct hk_magazine *magazine;
-	unsigned n;
-	void *block;
+	struct hk_depot *depot = &hk_depots[size_class];
+	uint32_t n = 1, pushed = 0;
+	void *block, **batch;
 
 	*zero = false;
-	if (!set) {
-		block = take_one(size_class, zero);
-		return block ? block : take_larger(size_class, zero);
-	}
-	catch_up(set, "malloc");
-	magazine = &set->magazine[size_class];
-	/* Another entry may have come in between: own_set() runs code that allocates. */
-	if (hk_magazine_pop(size_class, &block))
+	/* Not only an empty magazine comes here: also every call of the per-thread form. */
+	if (HK_LIKELY(pop(size_class, &block)))
 		return block;
-	grow(set, size_class);
-	n = magazine->capacity / 2;
-	if (n <= 1) {
-		block = take_one(size_class, zero);
-		return block ? block : take_larger(size_class, zero);
+	if (hk_sets_ready()) {
+		/* And an aborted sequence, and the first on a CPU. */
+		for (unsigned i = 1; i < TRIES; i++) {
+			if (pop(size_class, &block))
+				return block;
+		}
+		tick();
+		n = hk_set_grow(size_class) / 2;
+		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
-	n = take_batch(size_class, magazine->blocks, n, zero);
+	n = fill_depot(size_class, n, zero);
 	if (!n)
 		return take_larger(size_class, zero);
-	block = magazine->blocks[n - 1];
-	set_count(magazine, n - 1);
+	batch = &depot->blocks[depot->count - n];
+	block = batch[n - 1];
+	if (n > 1)
+		pushed = push_batch(size_class, batch, n - 1);
+	/* There was not room for all: those stay, the gap closes. */
+	for (uint32_t i = pushed; i < n - 1; i++)
+		batch[i - pushed] = batch[i];
+	hk_depot_taken_locked(depot, pushed + 1);
 	hk_classes[size_class].refills++;
 	hk_unlock(&hk_classes[size_class].lock);
 	return block;
 }
 
-HK_COLD void hk_magazine_spill(unsigned size_class, void *block, const char *function)
-{
-	struct hk_set *set = own_set();
-	struct hk_magazine one = { 1, 1, &block };
+/* ---- spill ---- */
 
-	if (set) {
-		catch_up(set, function);
-		grow(set, size_class);
-		if (hk_magazine_push(size_class, block))
-			return;
-		give_batch(&set->magazine[size_class], size_class,
-			   (count_of(&set->magazine[size_class]) + 1) / 2, function);
-		if (hk_magazine_push(size_class, block))
-			return;
+void hk_magazine_spill(unsigned size_class, void *block, const char *function)
+{
+	struct hk_depot *depot = &hk_depots[size_class];
+	uint32_t n = 0;
+	bool tidy;
+
+	if (HK_LIKELY(push(size_class, block)))
+		return;
+	if (hk_sets_ready()) {
+		tick();
+		n = hk_set_grow(size_class) / 2;
+		n = n > HK_BATCH ? HK_BATCH : n;
+		for (unsigned i = 1; i < TRIES; i++) {
+			if (push(size_class, block))
+				return;
+		}
 	}
-	give_batch(&one, size_class, 1, function);
+	hk_lock(&hk_classes[size_class].lock);
+	if (n)
+		depot->count += pop_batch(size_class, &depot->blocks[depot->count], n);
+	if (!n || !push(size_class, block))
+		depot->blocks[depot->count++] = block;
+	tidy = hk_depot_settle_locked(size_class, function);
+	hk_unlock(&hk_classes[size_class].lock);
+	if (tidy)
+		hk_pool_tidy();
 }
 
-/* ---- flush, counts, fork ---- */
+/* ---- flush ---- */
 
-static bool is_empty(struct hk_set *set)
+static bool flush_own(struct hk_flushed *flushed, const char *function)
 {
+	bool tidy = false;
+
+	for (unsigned i = 1; i <= HK_CLASSES; i++)
+		tidy |= flush_class(i, flushed, function);
+	return tidy;
+}
+
+static bool flush_depots(struct hk_flushed *flushed, const char *function)
+{
+	bool tidy = false;
+
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		if (count_of(&set->magazine[i]))
-			return false;
+		hk_lock(&hk_classes[i].lock);
+		flushed->blocks += hk_depots[i].count;
+		flushed->bytes += hk_depots[i].count * hk_class_size(i);
+		tidy |= hk_depot_drain_locked(i, hk_depots[i].count, function);
+		hk_unlock(&hk_classes[i].lock);
 	}
-	return true;
+	return tidy;
+}
+
+static bool flush_sets(struct hk_flushed *flushed, bool release, const char *function)
+{
+	bool tidy = false;
+
+	hk_lock(&hk_sets_lock);
+	hk_sets_stop();
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		if (set->reached) {
+			tidy |= hk_set_drain(set, flushed, function);
+			if (release)
+				hk_set_purge(set);
+			continue;
+		}
+		for (unsigned i = 1; i <= HK_CLASSES; i++) {
+			if (!atomic_load_explicit(&set->magazine[i].count,
+						  memory_order_relaxed))
+				continue;
+			atomic_store_explicit(&set->wanted, true, memory_order_relaxed);
+			flushed->unreached++;
+			break;
+		}
+	}
+	hk_sets_resume();
+	hk_unlock(&hk_sets_lock);
+	return tidy;
 }
 
 void hk_magazine_flush(bool all, struct hk_flushed *flushed, const char *function)
 {
+	bool tidy;
+
 	*flushed = (struct hk_flushed){ 0 };
-	if (hk_set != &no_set) {
-		flush_set(hk_set, flushed, function);
-		atomic_store_explicit(&hk_set->flush_wanted, false, memory_order_relaxed);
+	if (all) {
+		tidy = flush_sets(flushed, false, function);
+		tidy |= flush_depots(flushed, function);
+	} else {
+		tidy = flush_own(flushed, function);
 	}
-	if (!all)
-		return;
-	hk_lock(&hk_sets_lock);
-	for (struct hk_set *set = sets; set; set = set->next) {
-		if (set == hk_set || is_empty(set))
-			continue;
-		atomic_store_explicit(&set->flush_wanted, true, memory_order_release);
-		flushed->unreached++;
-	}
-	hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
 }
 
-void hk_magazine_count(struct hk_cached *cached)
+void hk_magazine_release(struct hk_flushed *flushed, const char *function)
 {
-	hk_assert_slow(hk_lock_is_held(&hk_sets_lock));
-	memset(cached, 0, sizeof(*cached));
-	for (struct hk_set *set = sets; set; set = set->next) {
-		for (unsigned i = 1; i <= HK_CLASSES; i++)
-			cached->blocks[i] += count_of(&set->magazine[i]);
+	bool tidy;
+
+	*flushed = (struct hk_flushed){ 0 };
+	tidy = flush_sets(flushed, true, function);
+	tidy |= flush_depots(flushed, function);
+	if (tidy)
+		hk_pool_tidy();
+}
+
+/* Empty them, and lay them out anew. */
+void hk_magazine_resize(void)
+{
+	struct hk_flushed flushed = { 0 };
+	bool tidy = false;
+
+	hk_lock(&hk_sets_lock);
+	hk_sets_stop();
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		if (set->reached) {
+			tidy |= hk_set_drain(set, &flushed, "hakmem_ctl");
+			hk_set_lay_out(set, hk_sets_limit());
+		} else {
+			atomic_store_explicit(&set->wanted, true, memory_order_relaxed);
+		}
 	}
+	hk_sets_resume();
+	hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
+}
+
+void hk_magazine_disable(bool disable)
+{
+	hk_sets_disable(disable);
+	hk_magazine_resize();
 }
 
 bool hk_magazine_holds(unsigned size_class, const void *block)
 {
 	struct hk_magazine *magazine = &hk_set->magazine[size_class];
+	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
 
-	for (uint32_t i = 0; i < count_of(magazine); i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		if (magazine->blocks[i] == block)
 			return true;
 	}
 	return false;
-}
-
-/* One lies there twice when its bit, set at the first, is set already at the second. */
-static void check_block(unsigned size_class, void *block)
-{
-	struct hk_slab *slab;
-
-	hk_assert(hk_registry_kind(block) == size_class);
-	slab = hk_slab_of(block);
-	if (hk_slab_block_of(slab, block) != block)
-		hk_fatal(HK_INTERIOR_POINTER, "hakmem_ctl", block,
-			 "in a magazine of %lu-byte blocks", hk_class_size(size_class));
-	if (hk_slab_mark_locked(slab, block, true))
-		hk_fatal(HK_DOUBLE_FREE, "hakmem_ctl", block,
-			 "%lu-byte block, in a magazine", hk_class_size(size_class));
-}
-
-static void check_magazine(struct hk_magazine *magazine, unsigned size_class)
-{
-	uint32_t count = count_of(magazine);
-
-	hk_assert(count <= magazine->capacity);
-	for (uint32_t i = 0; i < count; i++)
-		check_block(size_class, magazine->blocks[i]);
-	for (uint32_t i = 0; i < count; i++)
-		hk_slab_mark_locked(hk_slab_of(magazine->blocks[i]), magazine->blocks[i],
-				    false);
-}
-
-void hk_magazine_check(void)
-{
-	for (unsigned i = 0; i < HK_KINDS; i++) {
-		check_magazine(&hk_set->magazine[i], i);
-		hk_assert(!no_set.magazine[i].capacity && !count_of(&no_set.magazine[i]));
-	}
-}
-
-void hk_magazine_adopt(void)
-{
-	struct hk_set *set = sets;
-
-	while (set) {
-		struct hk_set *next = set->next;
-
-		if (set != hk_set)
-			drop_set(set);
-		set = next;
-	}
 }

@@ -9,8 +9,11 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -159,6 +162,74 @@ void hk_os_huge_pages(void *base, size_t size, bool want)
 size_t hk_os_mapped(void)
 {
 	return atomic_load_explicit(&mapped, memory_order_relaxed);
+}
+
+bool hk_os_membarrier(int command)
+{
+	int kept = errno;
+	bool done = syscall(SYS_membarrier, command, 0, 0) == 0;
+
+	errno = kept;
+	return done;
+}
+
+static size_t read_file(const char *path, char *buffer, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length;
+
+	if (fd < 0)
+		return 0;
+	length = read(fd, buffer, size - 1);
+	close(fd);
+	if (length < 0)
+		length = 0;
+	buffer[length] = '\0';
+	return (size_t)length;
+}
+
+/* "MAX PERIOD" of cgroup v2, in microseconds; UINT_MAX: no limit, or none that we can read. */
+static unsigned cgroup_cpus(void)
+{
+	static const char root[] = "/sys/fs/cgroup", file[] = "/cpu.max";
+	char text[512], path[sizeof(root) + sizeof(text) + sizeof(file)], *group, *end;
+	unsigned long quota, period;
+
+	if (!read_file("/proc/self/cgroup", text, sizeof(text)))
+		return UINT_MAX;
+	group = strstr(text, "0::/");
+	if (!group)
+		return UINT_MAX;
+	group += 3;
+	group[strcspn(group, "\n")] = '\0';
+	strcpy(path, root);
+	strcat(path, group);
+	strcat(path, file);
+	if (!read_file(path, text, sizeof(text)))
+		return UINT_MAX;
+	quota = strtoul(text, &end, 10);
+	period = strtoul(end, NULL, 10);
+	if (end == text || !period)
+		return UINT_MAX;
+	return (unsigned)((quota + period - 1) / period);
+}
+
+unsigned hk_os_cpus(void)
+{
+	int kept = errno;
+	unsigned long
+		mask[16]; /* 1,024 CPUs, as cpu_set_t; beyond, the kernel says EINVAL */
+	unsigned allowed = 0, limited = cgroup_cpus();
+	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+
+	for (long i = 0; i < bytes / (long)sizeof(mask[0]); i++)
+		allowed += (unsigned)__builtin_popcountl(mask[i]);
+	if (!allowed)
+		allowed = 1024;
+	errno = kept;
+	if (limited < allowed)
+		allowed = limited;
+	return allowed ? allowed : 1;
 }
 
 uint64_t hk_os_now_ms(void)

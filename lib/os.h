@@ -43,6 +43,12 @@ void hk_os_huge_pages(void *base, size_t size, bool want);
 /* Address space held now, in bytes: what the functions above mapped and did not unmap. */
 size_t hk_os_mapped(void);
 
+/* membarrier(2); false: the kernel does not have that command. */
+bool hk_os_membarrier(int command);
+
+/* CPUs that the process may use at a time: by its affinity, and its cgroup's cpu.max. */
+unsigned hk_os_cpus(void);
+
 uint64_t hk_os_now_ms(void);
 uint64_t hk_os_thread_id(void);
 void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected);

@@ -6,8 +6,8 @@
 #include "query.h"
 
 #include "large.h"
-#include "magazine.h"
 #include "pool.h"
+#include "sets.h"
 #include "slab.h"
 
 static uint64_t number(const void *pointer)
@@ -22,12 +22,36 @@ static void describe_slab(struct hakmem_query *query, const struct hk_slab *slab
 	query->superslab = number(hk_slab_superslab(slab)->base);
 }
 
+struct search {
+	const void *block;
+	bool found;
+};
+
+static void compare(unsigned size_class, void *block, void *context)
+{
+	struct search *search = context;
+
+	(void)size_class;
+	search->found |= block == search->block;
+}
+
+/* Does it lie in a magazine or the depot?  The sets are stopped. */
+static bool is_cached(unsigned size_class, const void *block)
+{
+	struct search search = { block, false };
+
+	hk_sets_visit_locked(size_class, compare, &search);
+	return search.found;
+}
+
 /* false: it changed while we went for the lock. */
 static bool query_small(struct hakmem_query *query, unsigned size_class)
 {
 	struct hk_class *class = &hk_classes[size_class];
 	bool stands;
 
+	hk_lock(&hk_sets_lock);
+	hk_sets_stop();
 	hk_lock(&class->lock);
 	/* An ACTIVE slab of the class stays so while its lock is held. */
 	stands = hk_registry_kind(query->address) == size_class;
@@ -38,17 +62,20 @@ static bool query_small(struct hakmem_query *query, unsigned size_class)
 		query->kind = HAKMEM_SMALL;
 		query->class_size = hk_class_size(size_class);
 		describe_slab(query, slab);
-		if (block) {
+		/* Fresh from the pool, a slab has no blocks for a moment. */
+		if (block && slab->blocks) {
 			query->block = number(block);
 			query->usable_size = query->class_size;
 			query->state = HAKMEM_LIVE;
 			if (hk_slab_is_free_locked(slab, block))
 				query->state = HAKMEM_FREE;
-			else if (hk_magazine_holds(size_class, block))
+			else if (is_cached(size_class, block))
 				query->state = HAKMEM_CACHED;
 		}
 	}
 	hk_unlock(&class->lock);
+	hk_sets_resume();
+	hk_unlock(&hk_sets_lock);
 	return stands;
 }
 

@@ -31,8 +31,8 @@ struct hk_leaf {
 	_Atomic(void *) owner[(size_t)1 << (HK_LEAF_SHIFT - HK_SUPERSLAB_SHIFT)];
 };
 
-extern struct hk_leaf hk_zero_leaf;
-extern _Atomic uintptr_t hk_registry_root[HK_ROOT_ENTRIES + 1];
+extern struct hk_leaf hk_zero_leaf HK_HIDDEN;
+extern _Atomic uintptr_t hk_registry_root[HK_ROOT_ENTRIES + 1] HK_HIDDEN;
 
 static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
 {

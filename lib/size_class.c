@@ -4,7 +4,7 @@
  */
 #include "size_class.h"
 
-#include "superslab.h"
+#include "depot.h"
 
 struct hk_size_class hk_size_classes[HK_CLASSES + 1];
 _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
@@ -16,6 +16,7 @@ static _Atomic uint8_t current_profile;
 #define TAIL_DIVISOR 33            /* a run's tail may waste 1/33, just over 3 % */
 #define MAGAZINE_CLASS_BYTES 32768 /* 2,048 blocks of 16 B */
 #define MAGAZINE_BLOCKS_MAX 2048
+#define DEPOT_CLASS_BYTES ((size_t)262144)
 #define MAGAZINE_BLOCKS_MIN 4
 #define CACHE_LINE 64
 
@@ -69,6 +70,9 @@ static void lay_out(unsigned size_class)
 	if (capacity < MAGAZINE_BLOCKS_MIN)
 		capacity = MAGAZINE_BLOCKS_MIN;
 	info->capacity = (uint16_t)capacity;
+	info->depot_max = (uint16_t)(DEPOT_CLASS_BYTES / size < HK_DEPOT_MAX
+					     ? DEPOT_CLASS_BYTES / size
+					     : HK_DEPOT_MAX);
 }
 
 static enum hk_route route(enum hk_profile profile, size_t size)

@@ -27,19 +27,20 @@ struct hk_size_class {
 	uint16_t colours;     /* how many offsets the first block may have */
 	uint16_t colour_step; /* bytes between them: keeps the class's natural alignment */
 	uint16_t capacity;    /* the most blocks a magazine may hold */
+	uint16_t depot_max;   /* and the depot */
 	uint16_t bitmap_words;
 	uint32_t bitmap_base; /* where in a SuperSlab's record the run's bitmap lies ... */
 	uint32_t bitmap_stride; /* ... plus this for each slot before the run's first */
 	uint64_t reciprocal;    /* ceil(2^40 / size) */
 };
 
-extern struct hk_size_class hk_size_classes[HK_CLASSES + 1];
+extern struct hk_size_class hk_size_classes[HK_CLASSES + 1] HK_HIDDEN;
 
 /* The class that serves a request of up to HK_TINY_MAX bytes, by (size + 7) / 8. */
-extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
+extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1] HK_HIDDEN;
 
 /* The largest request that the fast path serves from a class: HK_CLASS_MAX, or 0. */
-extern _Atomic size_t hk_fast_max;
+extern _Atomic size_t hk_fast_max HK_HIDDEN;
 
 enum hk_route { HK_TINY_ONLY, HK_TINY_FIRST, HK_POOL_ONLY };
 enum hk_profile { HK_CONSERVATIVE, HK_HOT, HK_FULL, HK_OFF };

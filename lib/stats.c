@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * stats.c - one consistent snapshot: every number is derived from the structures themselves
- * while all locks are held, so there is no counter to keep on a fast path, and none that can
- * drift.  What runs on meanwhile are pops and pushes; a block they move between live and
- * cached is counted once, as the one or the other.
+ * while all locks are held and all sets are stopped, so there is no counter to keep on a
+ * fast path, and none that can drift.
  */
 #include "stats.h"
 
@@ -14,6 +13,7 @@
 #include "large.h"
 #include "os.h"
 #include "pool.h"
+#include "sets.h"
 #include "slab.h"
 
 static _Atomic uint64_t flushes;
@@ -26,16 +26,15 @@ void hk_stats_flushed(void)
 static void count_classes(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
-	struct hk_cached cached;
-
-	hk_magazine_count(&cached);
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		const struct hk_class *class = &hk_classes[i];
 		struct hk_class_stats *stats = &snapshot->classes[i];
 		uint64_t used = class->used;
 
-		/* A count read while its thread pops and pushes may be ahead of the slabs'. */
-		stats->blocks_cached = cached.blocks[i] < used ? cached.blocks[i] : used;
+		/* The count of a set that was not reached may be ahead of the slabs'. */
+		stats->blocks_cached = hk_sets_count_locked(i);
+		if (stats->blocks_cached > used)
+			stats->blocks_cached = used;
 		stats->blocks_live = used - stats->blocks_cached;
 		stats->slabs = class->slabs;
 		stats->refills = class->refills;
@@ -71,9 +70,27 @@ static uint64_t used_bytes(struct hk_snapshot *snapshot,
 	return bytes;
 }
 
+static void clear_cached_bytes(void)
+{
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next)
+		s->cached_bytes = 0;
+}
+
+static void add_cached_bytes(unsigned size_class, void *block, void *context)
+{
+	struct hk_superslab *superslab = hk_registry_owner(block);
+
+	(void)context;
+	superslab->cached_bytes += hk_class_size(size_class);
+}
+
 static void count_superslabs(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
+
+	clear_cached_bytes();
+	for (unsigned i = 1; i <= HK_CLASSES; i++)
+		hk_sets_visit_locked(i, add_cached_bytes, NULL);
 
 	for (const struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
 		uint64_t used = used_bytes(snapshot, s);
@@ -87,6 +104,7 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 			continue;
 		}
 		total->superslabs_live++;
+		total->superslabs_phantom += used && used == s->cached_bytes;
 		if (used > HK_SUPERSLAB_BYTES / 4)
 			total->superslabs_hot++;
 		else
@@ -109,6 +127,7 @@ void hk_stats_take(struct hk_snapshot *snapshot)
 
 	memset(snapshot, 0, sizeof(*snapshot));
 	hk_lock_all();
+	hk_sets_stop();
 	count_classes(snapshot);
 	count_superslabs(snapshot);
 	total->large_live = hk_large_count;
@@ -121,6 +140,7 @@ void hk_stats_take(struct hk_snapshot *snapshot)
 				hk_registry_bytes();
 	total->bytes_committed += total->large_bytes + total->bytes_metadata;
 	total->lock_contended_total = hk_lock_contended();
+	hk_sets_resume();
 	hk_unlock_all();
 	total->flushes_total = atomic_load_explicit(&flushes, memory_order_relaxed);
 	total->releases_total = hk_heap_releases();

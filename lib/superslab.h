@@ -66,9 +66,9 @@ struct hk_superslab {
 		*dirty_previous; /* in the list of those with EMPTY slots */
 	struct hk_superslab *all_next, *all_previous;
 	uint32_t active, empty, unused, busy; /* masks of slots */
-	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
-	uint64_t dirty_since; /* when its oldest EMPTY slot became so, in ms */
-	uint64_t used_bytes;  /* scratch of the walks in stats.c */
+	uint32_t free_slots;   /* popcount(empty | unused); the list it is on */
+	uint64_t dirty_since;  /* when its oldest EMPTY slot became so, in ms */
+	uint64_t cached_bytes; /* scratch of the walk in stats.c */
 	uint64_t pad[(4096 - 2048 - 96) / 8];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * magazine: refill, spill, flush, and what becomes of them when threads end or fork.
- *
- * Each test runs on a thread of its own where the calling thread's set must be fresh.
+ * magazine: refill, spill, flush, and what becomes of them when threads end or fork; in
+ * both forms.
  */
 #include "libcheck.h"
 
-#include "fork.h"
-#include "init.h"
+#include "depot.h"
 #include "magazine.h"
 #include "pool.h"
 #include "slab.h"
@@ -24,14 +22,33 @@ static void teardown(void)
 	fail_no_more();
 }
 
+/* In all magazines, and in the depot. */
 static uint64_t cached_blocks(unsigned size_class)
 {
-	struct hk_cached cached;
+	uint64_t blocks_cached;
 
 	hk_lock(&hk_sets_lock);
-	hk_magazine_count(&cached);
+	hk_sets_stop();
+	hk_lock(&hk_classes[size_class].lock);
+	blocks_cached = hk_sets_count_locked(size_class);
+	hk_unlock(&hk_classes[size_class].lock);
+	hk_sets_resume();
 	hk_unlock(&hk_sets_lock);
-	return cached.blocks[size_class];
+	return blocks_cached;
+}
+
+static bool is_in_a_magazine(unsigned size_class, const void *block)
+{
+	bool found = false;
+
+	hk_lock(&hk_sets_lock);
+	hk_sets_stop();
+	for (struct hk_set *set = hk_sets; set; set = set->next)
+		for (uint32_t i = 0; i < set->magazine[size_class].count; i++)
+			found |= set->magazine[size_class].blocks[i] == block;
+	hk_sets_resume();
+	hk_unlock(&hk_sets_lock);
+	return found;
 }
 
 static struct hk_flushed flush(bool all)
@@ -69,57 +86,36 @@ static void put(unsigned size_class, void *block)
 		hk_magazine_spill(size_class, block, "test");
 }
 
-static void *before_the_first(void *argument)
-{
-	void *block = &block;
-	size_t *bad = argument;
-
-	for (unsigned kind = 0; kind < HK_KINDS; kind++) {
-		*bad += hk_magazine_pop(kind, &block);
-		*bad += hk_magazine_push(kind, &block);
-	}
-	return NULL;
-}
-
-/* A thread that has had no slow path: all its magazines are empty, and none has room. */
-START_TEST(a_new_thread_has_neither_blocks_nor_room)
-{
-	size_t bad = 0;
-
-	run_thread(before_the_first, &bad);
-	ck_assert_uint_eq(bad, 0);
-}
-END_TEST
-
 START_TEST(kinds_that_are_no_class_have_none)
 {
 	static const unsigned kinds[] = { HK_KIND_NONE, HK_KIND_MEDIUM, HK_KIND_LARGE };
-	void *block = get(5);
+	void *block = get(5), *none = NULL;
 
-	for (size_t i = 0; i < 3; i++) {
-		ck_assert(!hk_magazine_pop(kinds[i], &block));
-		ck_assert(!hk_magazine_push(kinds[i], block));
-	}
 	put(5, block);
+	for (size_t i = 0; i < 3; i++) {
+		ck_assert(!hk_magazine_pop(kinds[i], &none));
+		ck_assert(!hk_thread_pop(kinds[i], &none));
+		ck_assert(!hk_magazine_push(kinds[i], block));
+		ck_assert(!hk_thread_push(kinds[i], block));
+	}
+	ck_assert_ptr_null(none);
+	check_all();
 }
 END_TEST
 
-START_TEST(what_is_pushed_is_popped)
+/* The last one freed is the next one served: it is warm. */
+START_TEST(what_is_put_is_got)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		void *block = get(i), *again = NULL;
+		void *block = get(i);
 
 		ck_assert_uint_eq(hk_registry_kind(block), i);
-		ck_assert(!hk_magazine_holds(i, block));
+		ck_assert(!is_in_a_magazine(i, block));
 		flush(false);
-		if (!hk_magazine_push(i, block)) {
-			hk_magazine_spill(i, block, "test");
-			continue;
-		}
-		ck_assert(hk_magazine_holds(i, block));
-		ck_assert(hk_magazine_pop(i, &again));
-		ck_assert_ptr_eq(again, block);
-		ck_assert(!hk_magazine_holds(i, block));
+		put(i, block);
+		ck_assert(is_in_a_magazine(i, block));
+		ck_assert_ptr_eq(get(i), block);
+		ck_assert(!is_in_a_magazine(i, block));
 		put(i, block);
 	}
 	check_all();
@@ -168,14 +164,43 @@ START_TEST(a_full_magazine_spills_and_keeps_some)
 	spills = hk_classes[i].spills;
 	for (size_t k = 0; k < MANY; k++) {
 		put(i, blocks[k]);
-		/* The last one freed is the next one served: it is warm. */
-		ck_assert(hk_magazine_holds(i, blocks[k]));
-		ck_assert_uint_le(cached_blocks(i), hk_class_info(i)->capacity);
+		if (k % 16)
+			continue;
+		ck_assert(is_in_a_magazine(i, blocks[k]));
+		ck_assert_uint_le(cached_blocks(i), hk_class_info(i)->capacity +
+							    hk_class_info(i)->depot_max);
 	}
 	ck_assert_uint_gt(hk_classes[i].spills, spills);
 	ck_assert_uint_lt(hk_classes[i].spills - spills, MANY / 8);
 	ck_assert_uint_ge(cached_blocks(i), hk_class_info(i)->capacity / 4);
+	flush(false);
+	ck_assert(!is_in_a_magazine(i, blocks[MANY - 1]));
 	check_all();
+}
+END_TEST
+
+/* Its own, or its CPU's, magazines; depots are everyone's. */
+START_TEST(a_flush_of_ones_own_leaves_the_depots)
+{
+	unsigned i = hk_size_class_exact(64);
+	uint64_t cached, in_depot;
+	struct hk_flushed flushed;
+
+	for (size_t k = 0; k < 4000; k++)
+		blocks[k] = get(i);
+	for (size_t k = 0; k < 4000; k++)
+		put(i, blocks[k]);
+	cached = cached_blocks(i);
+	in_depot = hk_depots[i].count;
+	ck_assert_uint_gt(in_depot, 0);
+	flushed = flush(false);
+	ck_assert_uint_eq(cached_blocks(i), in_depot);
+	ck_assert_uint_eq(flushed.blocks, cached - in_depot);
+	ck_assert_uint_eq(flushed.bytes, 64 * flushed.blocks);
+	check_all();
+	flushed = flush(true);
+	ck_assert_uint_eq(flushed.blocks, in_depot);
+	ck_assert_uint_eq(cached_blocks(i), 0);
 }
 END_TEST
 
@@ -211,22 +236,25 @@ static void *cache_some(void *argument)
 	return (void *)(uintptr_t)cached_blocks(*size_class);
 }
 
-START_TEST(a_thread_that_ends_leaves_nothing)
+START_TEST(threads_that_end_leave_nothing_of_their_own)
 {
 	unsigned i = hk_size_class_exact(112);
-	uint64_t used;
-	size_t sets = hk_set_records.in_use;
+	size_t sets;
 
 	flush(true);
-	used = hk_classes[i].used;
 	ck_assert_ptr_ne(run_thread(cache_some, &i), NULL);
-	ck_assert_uint_eq(cached_blocks(i), 0);
-	ck_assert_uint_eq(hk_classes[i].used, used);
+	sets = hk_set_records.in_use;
 	for (int k = 0; k < 200; k++)
 		run_thread(cache_some, &i);
-	ck_assert_uint_eq(hk_classes[i].used, used);
-	ck_assert_uint_le(hk_set_records.in_use, sets + 1);
+	/* Per CPU, each CPU may have got its own meanwhile. */
+	ck_assert_uint_le(hk_set_records.in_use,
+			  is_per_cpu() ? (size_t)sysconf(_SC_NPROCESSORS_CONF) : sets);
+	ck_assert_uint_le(cached_blocks(i), 2 * (500 + HK_BATCH));
+	if (!is_per_cpu())
+		ck_assert_uint_eq(cached_blocks(i), hk_depots[i].count);
 	check_all();
+	flush(true);
+	ck_assert_uint_eq(hk_classes[i].used, 0);
 }
 END_TEST
 
@@ -234,44 +262,46 @@ static pthread_barrier_t gate;
 
 static void *cache_and_sleep(void *argument)
 {
-	unsigned *size_class = argument;
-	void *block;
-	bool zero;
-
 	cache_some(argument);
-	pthread_barrier_wait(&gate);
-	pthread_barrier_wait(&gate);
-	/* Any slow path, of another class: it grants the wish. */
-	block = hk_magazine_refill(*size_class + 1, &zero);
-	hk_magazine_spill(*size_class + 1, block, "test");
 	pthread_barrier_wait(&gate);
 	pthread_barrier_wait(&gate);
 	return NULL;
 }
 
-START_TEST(a_sleeping_thread_is_asked)
+static pthread_t start_sleeper(unsigned *size_class)
+{
+	pthread_t thread;
+
+	pthread_barrier_init(&gate, NULL, 2);
+	ck_assert_int_eq(pthread_create(&thread, NULL, cache_and_sleep, size_class), 0);
+	pthread_barrier_wait(&gate);
+	return thread;
+}
+
+static void end_sleeper(pthread_t thread)
+{
+	pthread_barrier_wait(&gate);
+	pthread_join(thread, NULL);
+	pthread_barrier_destroy(&gate);
+}
+
+START_TEST(a_sleeping_thread_is_reached)
 {
 	unsigned i = hk_size_class_exact(112);
 	struct hk_flushed flushed;
 	pthread_t thread;
+	uint64_t cached;
 
 	flush(true);
-	pthread_barrier_init(&gate, NULL, 2);
-	ck_assert_int_eq(pthread_create(&thread, NULL, cache_and_sleep, &i), 0);
-	pthread_barrier_wait(&gate);
-	ck_assert_uint_gt(cached_blocks(i), 0);
-	ck_assert_uint_eq(flush(false).unreached, 0);
-	ck_assert_uint_gt(cached_blocks(i), 0);
+	thread = start_sleeper(&i);
+	cached = cached_blocks(i);
+	ck_assert_uint_ge(cached, 500);
 	flushed = flush(true);
-	if (cached_blocks(i))
-		ck_assert_uint_eq(flushed.unreached, 1);
-	else
-		ck_assert_uint_eq(flushed.unreached, 0);
-	pthread_barrier_wait(&gate);
-	pthread_barrier_wait(&gate);
+	ck_assert_uint_eq(flushed.unreached, 0);
+	ck_assert_uint_eq(flushed.blocks, cached);
 	ck_assert_uint_eq(cached_blocks(i), 0);
-	pthread_barrier_wait(&gate);
-	pthread_join(thread, NULL);
+	ck_assert_uint_eq(hk_classes[i].used, 0);
+	end_sleeper(thread);
 	check_all();
 }
 END_TEST
@@ -283,9 +313,11 @@ START_TEST(magazines_may_hold_nothing)
 		for (unsigned i = 1; i <= HK_CLASSES; i += 5) {
 			for (size_t k = 0; k < 50; k++)
 				blocks[k] = get(i);
-			for (size_t k = 0; k < 50; k++)
+			for (size_t k = 0; k < 50; k++) {
 				put(i, blocks[k]);
-			ck_assert_uint_eq(cached_blocks(i), 0);
+				ck_assert(!is_in_a_magazine(i, blocks[k]));
+			}
+			ck_assert_uint_le(cached_blocks(i), hk_class_info(i)->depot_max);
 		}
 	check_all();
 	set_option("magazine_bytes", "2M");
@@ -293,7 +325,7 @@ START_TEST(magazines_may_hold_nothing)
 		blocks[k] = get(5);
 	for (size_t k = 0; k < 50; k++)
 		put(5, blocks[k]);
-	ck_assert_uint_gt(cached_blocks(5), 0);
+	ck_assert(is_in_a_magazine(5, blocks[49]));
 }
 END_TEST
 
@@ -313,9 +345,10 @@ START_TEST(the_budget_is_kept)
 			put(i, blocks[k]);
 	}
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		bytes += cached_blocks(i) * hk_class_size(i);
-	ck_assert_uint_gt(bytes, 0);
-	ck_assert_uint_le(bytes, 256 * 1024);
+		bytes += (cached_blocks(i) - hk_depots[i].count) * hk_class_size(i);
+	/* All that was given out by then is in use. */
+	ck_assert_uint_gt(bytes, 128 * 1024);
+	ck_assert_uint_le(bytes, 256 * 1024 * hk_set_records.in_use);
 	check_all();
 }
 END_TEST
@@ -323,54 +356,54 @@ END_TEST
 START_TEST(they_can_be_disabled)
 {
 	hk_magazine_disable(true);
-	for (size_t k = 0; k < 100; k++)
-		put(7, get(7));
-	ck_assert_uint_eq(cached_blocks(7), 0);
+	for (size_t k = 0; k < 100; k++) {
+		void *block = get(7), *none;
+
+		ck_assert(!hk_magazine_push(7, block));
+		put(7, block);
+		ck_assert(!is_in_a_magazine(7, block));
+		ck_assert(!hk_magazine_pop(7, &none));
+	}
 	hk_magazine_disable(false);
 	for (size_t k = 0; k < 100; k++)
 		blocks[k] = get(7);
 	for (size_t k = 0; k < 100; k++)
 		put(7, blocks[k]);
-	ck_assert_uint_gt(cached_blocks(7), 0);
+	ck_assert(is_in_a_magazine(7, blocks[99]));
 }
 END_TEST
 
-static void *cache_until_told(void *argument)
-{
-	cache_some(argument);
-	pthread_barrier_wait(&gate);
-	pthread_barrier_wait(&gate);
-	return NULL;
-}
-
 /* The child of fork() has the magazines of threads that it does not have. */
-START_TEST(a_child_adopts_the_others_magazines)
+START_TEST(a_child_has_the_others_magazines)
 {
 	unsigned i = hk_size_class_exact(112);
-	pthread_t thread;
+	pthread_t thread = start_sleeper(&i);
 	int status;
 	pid_t pid;
 
-	pthread_barrier_init(&gate, NULL, 2);
-	ck_assert_int_eq(pthread_create(&thread, NULL, cache_until_told, &i), 0);
-	pthread_barrier_wait(&gate);
-	flush(false);
 	ck_assert_uint_gt(cached_blocks(i), 0);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {
-		int bad = cached_blocks(i) != 0;
+		struct hk_flushed flushed;
+		int bad = 0;
 
+		alarm(20);
 		if (hakmem_ctl(HAKMEM_CHECK, NULL, 0))
+			bad |= 1;
+		/* Per thread, home or in the depot; per CPU, they are the child's. */
+		if (!is_per_cpu() && cached_blocks(i) != hk_depots[i].count)
 			bad |= 2;
 		put(i, get(i));
+		flushed = flush(true);
+		if (flushed.unreached || cached_blocks(i) || hk_classes[i].used)
+			bad |= 4;
 		_exit(bad);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	ck_assert_uint_gt(cached_blocks(i), 0);
-	pthread_barrier_wait(&gate);
-	pthread_join(thread, NULL);
+	end_sleeper(thread);
 }
 END_TEST
 
@@ -511,26 +544,29 @@ START_TEST(threads_that_miss_together)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-	Suite *suite = suite_create("magazine");
-	TCase *tcase = add_case(suite, "magazine");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_add_test(tcase, a_new_thread_has_neither_blocks_nor_room);
 	tcase_add_test(tcase, kinds_that_are_no_class_have_none);
-	tcase_add_test(tcase, what_is_pushed_is_popped);
+	tcase_add_test(tcase, what_is_put_is_got);
 	tcase_add_test(tcase, blocks_are_distinct_and_all_come_back);
 	tcase_add_test(tcase, a_full_magazine_spills_and_keeps_some);
+	tcase_add_test(tcase, a_flush_of_ones_own_leaves_the_depots);
 	tcase_add_test(tcase, a_flush_tells_what_it_did);
-	tcase_add_test(tcase, a_thread_that_ends_leaves_nothing);
-	tcase_add_test(tcase, a_sleeping_thread_is_asked);
+	tcase_add_test(tcase, threads_that_end_leave_nothing_of_their_own);
+	tcase_add_test(tcase, a_sleeping_thread_is_reached);
 	tcase_add_test(tcase, magazines_may_hold_nothing);
 	tcase_add_test(tcase, the_budget_is_kept);
 	tcase_add_test(tcase, they_can_be_disabled);
-	tcase_add_test(tcase, a_child_adopts_the_others_magazines);
+	tcase_add_test(tcase, a_child_has_the_others_magazines);
 	tcase_add_test(tcase, no_memory);
 	tcase_add_test(tcase, threads_side_by_side);
 	tcase_add_test(tcase, threads_that_miss_together);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("magazine");
+
+	add_both_forms(suite, setup, teardown, add_tests);
 	return run_suite(suite);
 }

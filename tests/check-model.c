@@ -15,8 +15,6 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
-#include "init.h"
-
 enum { BLOCKS = 3000, STEPS = 120000 };
 
 struct shadow {
@@ -434,15 +432,18 @@ START_TEST(a_kernel_that_refuses_now_and_then)
 }
 END_TEST
 
-int main(void)
+static void add_tests(TCase *tcase)
 {
-	Suite *suite = suite_create("model");
-	TCase *tcase = add_case(suite, "model");
-
-	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, random_operations);
 	tcase_add_test(tcase, the_counters_agree);
 	tcase_add_test(tcase, queries_agree);
 	tcase_add_test(tcase, a_kernel_that_refuses_now_and_then);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("model");
+
+	add_both_forms(suite, setup, teardown, add_tests);
 	return run_suite(suite);
 }

@@ -9,10 +9,6 @@
  */
 #include "libtap.h"
 
-#include <sys/mman.h>
-
-enum { STACK = 256 * 1024 };
-
 static const size_t sizes[] = { 1,     8,     16,    24,     64,      100,    200,
 				400,   512,   1000,  1024,   1500,    4096,   10000,
 				30000, 65536, 70000, 200000, 1000000, 3000000 };
@@ -132,24 +128,6 @@ static pthread_barrier_t gate;
 static struct holder holders[4];
 static _Atomic bool failed;
 
-static pthread_t start(void *(*function)(void *), void *argument, void **stack)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-
-	*stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		      -1, 0);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstack(&attributes, *stack, STACK);
-	if (*stack == MAP_FAILED ||
-	    pthread_create(&thread, &attributes, function, argument)) {
-		puts("not ok - pthread_create");
-		exit(1);
-	}
-	pthread_attr_destroy(&attributes);
-	return thread;
-}
-
 static void *take_then_free_next(void *argument)
 {
 	size_t me = (size_t)(uintptr_t)argument;
@@ -163,16 +141,13 @@ static void *take_then_free_next(void *argument)
 
 static void ended_threads(void)
 {
-	pthread_t threads[4];
-	void *stacks[4];
+	struct tap_thread threads[4];
 
 	pthread_barrier_init(&gate, NULL, 4);
 	for (size_t i = 0; i < 4; i++)
-		threads[i] = start(take_then_free_next, (void *)(uintptr_t)i, &stacks[i]);
-	for (size_t i = 0; i < 4; i++) {
-		pthread_join(threads[i], NULL);
-		munmap(stacks[i], STACK);
-	}
+		tap_start(&threads[i], take_then_free_next, (void *)(uintptr_t)i);
+	for (size_t i = 0; i < 4; i++)
+		tap_join(&threads[i]);
 	ok(!failed, "four threads took blocks, freed those of the next, and ended");
 	nothing_left("ended threads");
 }
@@ -208,13 +183,12 @@ static void sleeping_threads(void)
 {
 	struct hakmem_flush flush = { 0 };
 	struct hakmem_stats stats, then;
-	pthread_t threads[4];
-	void *stacks[4];
+	struct tap_thread threads[4];
 
 	pthread_barrier_destroy(&gate);
 	pthread_barrier_init(&gate, NULL, 5);
 	for (size_t i = 0; i < 4; i++)
-		threads[i] = start(free_sleep_work, (void *)(uintptr_t)i, &stacks[i]);
+		tap_start(&threads[i], free_sleep_work, (void *)(uintptr_t)i);
 	pthread_barrier_wait(&gate);
 	stats = stats_now();
 	ok(stats.blocks_cached > 0, "four threads sleep with %llu blocks in magazines",
@@ -235,10 +209,8 @@ static void sleeping_threads(void)
 	   "after some work what the threads had cached is home: %llu bytes, then %llu",
 	   (unsigned long long)stats.bytes_cached, (unsigned long long)then.bytes_cached);
 	pthread_barrier_wait(&gate);
-	for (size_t i = 0; i < 4; i++) {
-		pthread_join(threads[i], NULL);
-		munmap(stacks[i], STACK);
-	}
+	for (size_t i = 0; i < 4; i++)
+		tap_join(&threads[i]);
 	nothing_left("threads that were asked");
 }
 
@@ -272,12 +244,11 @@ static void *work(void *argument)
 
 static void beside_work(void)
 {
-	pthread_t threads[3];
-	void *stacks[3];
+	struct tap_thread threads[3];
 	int bad = 0;
 
 	for (size_t i = 0; i < 3; i++)
-		threads[i] = start(work, (void *)(uintptr_t)i, &stacks[i]);
+		tap_start(&threads[i], work, (void *)(uintptr_t)i);
 	for (unsigned i = 0; i < 300; i++) {
 		struct hakmem_release release = { 0 };
 		struct hakmem_stats stats;
@@ -299,10 +270,8 @@ static void beside_work(void)
 		usleep(2000);
 	}
 	stop = true;
-	for (size_t i = 0; i < 3; i++) {
-		pthread_join(threads[i], NULL);
-		munmap(stacks[i], STACK);
-	}
+	for (size_t i = 0; i < 3; i++)
+		tap_join(&threads[i]);
 	ok(!bad && !disturbed,
 	   "300 times RELEASE and CHECK beside three threads at work");
 	nothing_left("after that work");

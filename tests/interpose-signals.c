@@ -51,6 +51,96 @@ static void *churn(void *argument)
 	return (void *)(uintptr_t)bad;
 }
 
+/* ---- at a high rate ---- */
+
+enum { PERIOD_NS = 30000 };
+
+static _Atomic unsigned long ticks;
+
+static void tick(int number)
+{
+	(void)number;
+	atomic_fetch_add_explicit(&ticks, 1, memory_order_relaxed);
+}
+
+/* Each thread has a timer of its own, which interrupts it and no other. */
+static timer_t start_timer(void)
+{
+	struct itimerspec every = { { 0, PERIOD_NS }, { 0, PERIOD_NS } };
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
+				  .sigev_signo = SIGRTMIN };
+	timer_t timer;
+
+	event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+	    timer_settime(timer, 0, &every, NULL)) {
+		puts("not ok - timer_create");
+		exit(1);
+	}
+	return timer;
+}
+
+/*
+ * Small blocks only, so that the time is spent in the fast paths, in refills and in
+ * spills: 300 blocks of a class come and go at a time.
+ */
+static void *hit_and_miss(void *argument)
+{
+	static __thread uint64_t *blocks[300];
+	uint64_t random = seed ^ (uintptr_t)argument;
+	timer_t timer = start_timer();
+	int bad = 0;
+
+	while (!stop) {
+		size_t size = (random_below(&random, 8) + 1) * 16;
+		size_t count = random_below(&random, 300) + 1;
+
+		for (size_t i = 0; i < count; i++) {
+			blocks[i] = malloc(size);
+			blocks[i][0] = (uintptr_t)argument + i;
+			blocks[i][1] = (uintptr_t)blocks[i];
+		}
+		for (size_t i = 0; i < count; i++) {
+			SILENT(bad,
+			       blocks[i][0] == (uintptr_t)argument + i &&
+				       blocks[i][1] == (uintptr_t)blocks[i],
+			       "block %zu of %zu", i, count);
+			blocks[i][1] = 0;
+			free(blocks[i]);
+		}
+	}
+	timer_delete(timer);
+	return (void *)(uintptr_t)bad;
+}
+
+static void at_a_high_rate(void)
+{
+	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
+	unsigned long seconds = tap_number("TEST_SECONDS", 2);
+	struct hakmem_stats before, after;
+	struct tap_thread threads[THREADS];
+	uintptr_t bad = 0;
+
+	sigaction(SIGRTMIN, &action, NULL);
+	stop = false;
+	ctl(HAKMEM_RELEASE, NULL, 0);
+	before = stats_now();
+	for (size_t i = 0; i < THREADS; i++)
+		tap_start(&threads[i], hit_and_miss, (void *)((i + 1) << 20));
+	sleep((unsigned)seconds);
+	stop = true;
+	for (size_t i = 0; i < THREADS; i++)
+		bad += (uintptr_t)tap_join(&threads[i]);
+	ok(ticks > seconds * 2000, "%lu signals in %lu s, whose handler does nothing",
+	   ticks, seconds);
+	ok(!bad, "every block kept its pattern");
+	ok(ctl(HAKMEM_CHECK, NULL, 0) == 0, "HAKMEM_CHECK finds nothing");
+	after = stats_now();
+	ok(after.blocks_live == before.blocks_live,
+	   "no block is lost: %llu live, then %llu",
+	   (unsigned long long)before.blocks_live, (unsigned long long)after.blocks_live);
+}
+
 int main(void)
 {
 	struct itimerval every = { { 0, 500 }, { 0, 500 } },
@@ -95,5 +185,6 @@ int main(void)
 	ok(!bad, "%d threads in malloc and free meanwhile: blocks whole, errno kept",
 	   THREADS);
 	ok(ctl(HAKMEM_CHECK, NULL, 0) == 0, "HAKMEM_CHECK finds nothing");
+	at_a_high_rate();
 	return tap_end();
 }

@@ -14,7 +14,7 @@ run()
 	program "$2"
 	shift 2
 	status=0
-	{ LD_PRELOAD="$library" timeout 120 "$program" "$@" >"$work/out" \
+	{ LD_PRELOAD="$library" timeout "${TEST_TIMEOUT:-120}" "$program" "$@" >"$work/out" \
 		2>"$work/err"; } 2>/dev/null || status=$?
 	while IFS= read -r line; do
 		case $line in

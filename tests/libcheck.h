@@ -28,7 +28,11 @@
 
 #include "hakmem.h"
 #include "base.h"
+#include "config.h"
+#include "init.h"
 #include "os.h"
+#include "rseq.h"
+#include "sets.h"
 
 #define UNUSED __attribute__((unused))
 
@@ -52,6 +56,85 @@ UNUSED static TCase *add_case(Suite *suite, const char *name)
 	tcase_set_timeout(tcase, 60);
 	suite_add_tcase(suite, tcase);
 	return tcase;
+}
+
+/* ---- the two forms of the magazines ---- */
+
+/* Where glibc and the kernel have restartable sequences, the library starts with them. */
+UNUSED static bool per_cpu_works(void)
+{
+	hk_init();
+	return HK_RSEQ && hk_rseq_area;
+}
+
+/* Chosen again, in a process that has no set yet. */
+UNUSED static void use_form(bool per_cpu)
+{
+	hk_init();
+	atomic_store(&hk_option_numbers[HK_OPTION_RSEQ], per_cpu);
+	hk_rseq_area = 0;
+	hk_sets_init();
+	ck_assert_int_eq(hk_rseq_area != 0, per_cpu);
+}
+
+UNUSED static void use_per_cpu(void)
+{
+	use_form(true);
+}
+
+UNUSED static void use_per_thread(void)
+{
+	use_form(false);
+}
+
+UNUSED static bool is_per_cpu(void)
+{
+	return HK_RSEQ && hk_rseq_area;
+}
+
+/*
+ * The same tests in both forms.  Per thread is the last: with CK_FORK=no they share a
+ * process, and sets of threads must not be taken for those of CPUs.
+ */
+UNUSED static void add_per_cpu(Suite *suite, SFun setup, SFun teardown,
+			       void (*add_tests)(TCase *))
+{
+	TCase *tcase;
+
+	if (!per_cpu_works())
+		return;
+	tcase = add_case(suite, "per CPU");
+	tcase_add_checked_fixture(tcase, use_per_cpu, NULL);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	add_tests(tcase);
+}
+
+UNUSED static void add_per_thread(Suite *suite, SFun setup, SFun teardown,
+				  void (*add_tests)(TCase *))
+{
+	TCase *tcase = add_case(suite, "per thread");
+
+	tcase_add_checked_fixture(tcase, use_per_thread, NULL);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	add_tests(tcase);
+}
+
+UNUSED static void add_both_forms(Suite *suite, SFun setup, SFun teardown,
+				  void (*add_tests)(TCase *))
+{
+	add_per_cpu(suite, setup, teardown, add_tests);
+	add_per_thread(suite, setup, teardown, add_tests);
+}
+
+/*
+ * The calling thread's id, where a test decides on it: the sequences look for it here.
+ * No two threads may run under one id.
+ */
+UNUSED static _Thread_local uint32_t chosen_id;
+
+UNUSED static void choose_ids(void)
+{
+	hk_rseq_id = (char *)&chosen_id - (char *)__builtin_thread_pointer();
 }
 
 /* ---- death ---- */

@@ -16,16 +16,23 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#endif
 
 #include "hakmem.h"
 
@@ -123,20 +130,24 @@ TAP_UNUSED static int tap_end(void)
 
 /*
  * Of the process, in KiB, from /proc/self/smaps_rollup: statm lags behind per-thread
- * counts.
+ * counts.  Allocates nothing.
  */
 TAP_UNUSED static size_t resident_kib(void)
 {
-	char line[256];
+	char text[4096];
 	size_t kib = 0;
-	FILE *file = fopen("/proc/self/smaps_rollup", "r");
+	ssize_t length;
+	char *line;
+	int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
 
-	if (!file)
+	if (fd < 0)
 		return 0;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "Rss: %zu kB", &kib) == 1)
-			break;
-	fclose(file);
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	line = strstr(text, "\nRss:");
+	if (line)
+		sscanf(line, "\nRss: %zu kB", &kib);
 	return kib;
 }
 
@@ -202,6 +213,87 @@ TAP_UNUSED static bool all_bytes(const void *memory, int value, size_t size)
 		if (byte[i] != (unsigned char)value)
 			return false;
 	return true;
+}
+
+/* A number that the environment may set, so that the same program can run for longer. */
+TAP_UNUSED static unsigned long tap_number(const char *name, unsigned long otherwise)
+{
+	const char *given = getenv(name);
+	unsigned long number = given ? strtoul(given, NULL, 0) : otherwise;
+
+	printf("# %s=%lu\n", name, number);
+	return number;
+}
+
+/* ---- the forms of the magazines ---- */
+
+/*
+ * Per CPU, unless HAKMEM_RSEQ=0 says otherwise, or glibc or the kernel do not have what
+ * it takes: then per thread.
+ */
+TAP_UNUSED static bool per_cpu_expected(void)
+{
+#if defined(RSEQ_SIG)
+	const char *wanted = getenv("HAKMEM_RSEQ");
+	long commands = syscall(SYS_membarrier, 0 /* MEMBARRIER_CMD_QUERY */, 0, 0);
+
+	return (!wanted || strcmp(wanted, "0")) && __rseq_size && commands > 0 &&
+	       commands & 1 << 7 /* MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ */;
+#else
+	return false;
+#endif
+}
+
+/* ---- threads ---- */
+
+enum { TAP_STACK = 128 * 1024 };
+
+/*
+ * On a stack of its own, for which libc keeps no block when the thread has ended: so that
+ * what lives afterwards is the program's alone.
+ */
+struct tap_thread {
+	pthread_t handle;
+	void *stack;
+};
+
+TAP_UNUSED static void tap_start(struct tap_thread *thread, void *(*function)(void *),
+				 void *argument)
+{
+	pthread_attr_t attributes;
+
+	thread->stack = mmap(NULL, TAP_STACK, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_attr_init(&attributes);
+	if (thread->stack == MAP_FAILED ||
+	    pthread_attr_setstack(&attributes, thread->stack, TAP_STACK) ||
+	    pthread_create(&thread->handle, &attributes, function, argument)) {
+		puts("not ok - pthread_create");
+		exit(1);
+	}
+	pthread_attr_destroy(&attributes);
+}
+
+TAP_UNUSED static void *tap_join(struct tap_thread *thread)
+{
+	void *result = NULL;
+
+	pthread_join(thread->handle, &result);
+	munmap(thread->stack, TAP_STACK);
+	return result;
+}
+
+/* Memory that is no block of malloc. */
+TAP_UNUSED static void *tap_map(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED) {
+		puts("not ok - mmap");
+		exit(1);
+	}
+	return memory;
 }
 
 #endif /* LIBTAP_H */

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rseq-none.h - machines without sequences of ours: hk_rseq_area stays 0, and none of these
+ * is ever called.  Included by rseq.h alone.
+ */
+#ifndef HK_RSEQ_NONE_H
+#define HK_RSEQ_NONE_H
+
+#define HK_RSEQ false
+
+static inline bool hk_rseq_pop(size_t kind, void **block)
+{
+	(void)kind;
+	(void)block;
+	return false;
+}
+
+static inline bool hk_rseq_push(size_t kind, void *block)
+{
+	(void)kind;
+	(void)block;
+	return false;
+}
+
+static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
+{
+	(void)kind;
+	(void)out;
+	(void)n;
+	return 0;
+}
+
+static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t n)
+{
+	(void)kind;
+	(void)in;
+	(void)n;
+	return 0;
+}
+
+static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
+					uint32_t old, uint32_t new)
+{
+	(void)kind;
+	(void)set;
+	(void)old;
+	(void)new;
+	return false;
+}
+
+static inline unsigned hk_rseq_current(void)
+{
+	return 0;
+}
+
+#endif /* HK_RSEQ_NONE_H */

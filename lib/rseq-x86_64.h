@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rseq-x86_64.h - the sequences for x86-64; see rseq.h for what they do.
+ *
+ * Included by rseq.h alone.  Labels: 1 start, 2 end (the instruction before it commits),
+ * 3 the descriptor, 4 the abort handler, which the kernel only enters behind the signature
+ * that glibc registered (RSEQ_SIG, here as an undefined instruction's operand).  %fs:8(area)
+ * is the area's rseq_cs.  Stores are not reordered on x86: a block stored before the commit
+ * is there for whoever sees the count.
+ */
+#ifndef HK_RSEQ_X86_64_H
+#define HK_RSEQ_X86_64_H
+
+#define HK_RSEQ true
+
+/* After this, t is the address of the magazine. */
+#define HK_RSEQ_BEGIN                              \
+	".pushsection __rseq_cs, \"aw\"\n\t"       \
+	".balign 32\n"                             \
+	"3:\n\t"                                   \
+	".long 0, 0\n\t"                           \
+	".quad 1f, 2f - 1f, 4f\n\t"                \
+	".popsection\n\t"                          \
+	"leaq 3b(%%rip), %[t]\n\t"                 \
+	"movq %[t], %%fs:8(%[area])\n"             \
+	"1:\n\t"                                   \
+	"movzwl %%fs:(%[id]), %k[t]\n\t"           \
+	"movq %c[table](%[sets],%[t],8), %[t]\n\t" \
+	"addq %[magazine], %[t]\n\t"
+
+#define HK_RSEQ_END                               \
+	"2:\n\t"                                  \
+	".pushsection __rseq_failure, \"ax\"\n\t" \
+	".byte 0x0f, 0xb9, 0x3d\n\t"              \
+	".long 0x53053053\n"                      \
+	"4:\n\t"                                  \
+	"jmp %l[failed]\n\t"                      \
+	".popsection\n\t"
+
+#define HK_RSEQ_INPUTS(kind)                                                      \
+	[area] "r"(hk_rseq_area), [id] "r"(hk_rseq_id), [sets] "r"(&hk_cpu_sets), \
+		[table] "i"(offsetof(struct hk_cpu_sets, table)),                 \
+		[magazine] "r"(hk_rseq_magazine(kind))
+
+/* count - 1 -> count; the block is what lay there. */
+HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
+{
+	uintptr_t t, count;
+	void *popped;
+
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
+					    "testl %k[count], %k[count]\n\t"
+					    "jz %l[failed]\n\t"
+					    "movq 8(%[t]), %[popped]\n\t"
+					    "movq -8(%[popped],%[count],8), %[popped]\n\t"
+					    "subl $1, %k[count]\n\t"
+					    "movl %k[count], (%[t])\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&r"(popped)
+			      : HK_RSEQ_INPUTS(kind)
+			      : "memory", "cc"
+			      : failed);
+	*block = popped;
+	return true;
+failed:
+	return false;
+}
+
+/* The block goes where count points; count + 1 -> count. */
+HK_INLINE bool hk_rseq_push(size_t kind, void *block)
+{
+	uintptr_t t, count, blocks;
+
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
+					    "cmpl 4(%[t]), %k[count]\n\t"
+					    "jae %l[failed]\n\t"
+					    "movq 8(%[t]), %[blocks]\n\t"
+					    "movq %[block], (%[blocks],%[count],8)\n\t"
+					    "addl $1, %k[count]\n\t"
+					    "movl %k[count], (%[t])\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t), [count] "=&r"(count), [blocks] "=&r"(blocks)
+			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
+			      : "memory", "cc"
+			      : failed);
+	return true;
+failed:
+	return false;
+}
+
+/* Up to n (not 0) blocks from the end of the magazine into out[], in order; how many. */
+static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
+{
+	uintptr_t t, count, from, block;
+	uint64_t taken = n;
+
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
+					    "testl %k[count], %k[count]\n\t"
+					    "jz %l[failed]\n\t"
+					    "movl %[n], %k[taken]\n\t"
+					    "cmpl %k[count], %k[taken]\n\t"
+					    "cmoval %k[count], %k[taken]\n\t"
+					    "subl %k[taken], %k[count]\n\t"
+					    "movq 8(%[t]), %[from]\n\t"
+					    "leaq (%[from],%[count],8), %[from]\n\t"
+					    "movl %k[count], %k[count]\n\t"
+					    "shlq $32, %[count]\n\t"
+					    "orq %[taken], %[count]\n"
+					    "5:\n\t"
+					    "movq -8(%[from],%[taken],8), %[block]\n\t"
+					    "movq %[block], -8(%[out],%[taken],8)\n\t"
+					    "subl $1, %k[taken]\n\t"
+					    "jnz 5b\n\t"
+					    "movl %k[count], %k[taken]\n\t"
+					    "shrq $32, %[count]\n\t"
+					    "movl %k[count], (%[t])\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
+				[block] "=&r"(block), [taken] "=&r"(taken)
+			      : HK_RSEQ_INPUTS(kind), [out] "r"(out), [n] "r"(n)
+			      : "memory", "cc"
+			      : failed);
+	return (uint32_t)taken;
+failed:
+	return 0;
+}
+
+/* As many of n (not 0) blocks as there is room for, in order, from the first; how many. */
+static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t n)
+{
+	uintptr_t t, count, to, block, left;
+	uint64_t put;
+
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
+					    "movl 4(%[t]), %k[put]\n\t"
+					    "subl %k[count], %k[put]\n\t"
+					    "jbe %l[failed]\n\t"
+					    "cmpl %[n], %k[put]\n\t"
+					    "cmoval %[n], %k[put]\n\t"
+					    "movq 8(%[t]), %[to]\n\t"
+					    "leaq (%[to],%[count],8), %[to]\n\t"
+					    "addl %k[put], %k[count]\n\t"
+					    "movl %k[put], %k[left]\n"
+					    "5:\n\t"
+					    "movq -8(%[in],%[left],8), %[block]\n\t"
+					    "movq %[block], -8(%[to],%[left],8)\n\t"
+					    "subl $1, %k[left]\n\t"
+					    "jnz 5b\n\t"
+					    "movl %k[count], (%[t])\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
+				[block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
+			      : HK_RSEQ_INPUTS(kind), [in] "r"(in), [n] "r"(n)
+			      : "memory", "cc"
+			      : failed);
+	return (uint32_t)put;
+failed:
+	return 0;
+}
+
+/* If the id's set is this one, and the capacity is old: it is new.  The id runs here. */
+static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
+					uint32_t old, uint32_t new)
+{
+	uintptr_t t;
+
+	__asm__ goto volatile(HK_RSEQ_BEGIN "cmpq %[wanted], %[t]\n\t"
+					    "jne %l[failed]\n\t"
+					    "cmpl %[old], 4(%[t])\n\t"
+					    "jne %l[failed]\n\t"
+					    "movl %[new], 4(%[t])\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t)
+			      : HK_RSEQ_INPUTS(kind), [wanted] "r"(&set->magazine[kind]),
+				[old] "r"(old), [new] "r"(new)
+			      : "memory", "cc"
+			      : failed);
+	return true;
+failed:
+	return false;
+}
+
+/* The id under which the thread runs at this moment; it may be another at the next. */
+static inline unsigned hk_rseq_current(void)
+{
+	unsigned id;
+
+	__asm__ volatile("movzwl %%fs:(%[id_at]), %[id]"
+			 : [id] "=r"(id)
+			 : [id_at] "r"(hk_rseq_id)
+			 : "memory");
+	return id;
+}
+
+#endif /* HK_RSEQ_X86_64_H */

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sets.c - making, stopping, draining, ageing and dropping sets of magazines.
+ *
+ * The protocol of stop: mark, fence, take; resume unmarks.
+ *
+ *   per CPU     mark   table[id] = 0
+ *               fence  membarrier(PRIVATE_EXPEDITED_RSEQ): every sequence under way, in any
+ *                      thread, on any CPU, is aborted before its commit, or has committed
+ *               take   later sequences load table[id] after their start, and find no set
+ *   per thread  mark   stopped = true
+ *               fence  membarrier(PRIVATE_EXPEDITED)
+ *               take   where inside is unset (thread_set.h); where it stays set for long,
+ *                      the owner was preempted inside, and the set is not reached
+ *
+ * unmark is a release store that the next user's load acquires (per CPU by the dependency
+ * of what it loads on the distance).  tests/model has the protocol in Promela.
+ */
+#define _GNU_SOURCE
+#include "sets.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "config.h"
+#include "debug/poison.h"
+#include "depot.h"
+#include "fatal.h"
+#include "init.h"
+#include "os.h"
+#include "pool.h"
+
+/* A set's record: the set, then the arrays of all classes at their full capacity. */
+#define RECORD_SHIFT 17
+#define START_BYTES 4096 /* a magazine's first capacity, in bytes of blocks ... */
+#define START_BLOCKS 32  /* ... but not more blocks than this */
+#define INSIDE_SPINS 1000
+
+struct hk_lock hk_sets_lock;
+struct hk_records hk_set_records = HK_RECORDS(RECORD_SHIFT, 22, 16384);
+struct hk_set *hk_sets;
+
+/* Set by the exit hook: this thread is past it, and gets no second set. */
+static _Thread_local bool exited __attribute__((tls_model("initial-exec")));
+
+static pthread_key_t exit_key;
+static bool have_exit_key;
+static unsigned sets_count;
+static _Atomic bool disabled;
+static _Atomic unsigned cpus = 1;
+
+static uint32_t count_of(struct hk_magazine *magazine)
+{
+	return atomic_load_explicit(&magazine->count, memory_order_relaxed);
+}
+
+static uint32_t capacity_of(struct hk_magazine *magazine)
+{
+	return atomic_load_explicit(&magazine->capacity, memory_order_relaxed);
+}
+
+static bool is_per_cpu(void)
+{
+	return HK_RSEQ && hk_rseq_area;
+}
+
+/* ---- capacity ---- */
+
+size_t hk_sets_limit(void)
+{
+	size_t limit = hk_config_number(HK_OPTION_MAGAZINE_BYTES);
+	unsigned usable = atomic_load_explicit(&cpus, memory_order_relaxed);
+
+	if (atomic_load_explicit(&disabled, memory_order_relaxed))
+		return 0;
+	/* More CPUs have been run on than may run at a time: they share what those may have. */
+	if (is_per_cpu() && sets_count > usable)
+		limit = limit / sets_count * usable;
+	return limit;
+}
+
+void hk_sets_disable(bool disable)
+{
+	atomic_store_explicit(&disabled, disable, memory_order_relaxed);
+}
+
+static uint32_t start_capacity(const struct hk_size_class *info)
+{
+	size_t blocks = START_BYTES / info->size;
+
+	return blocks < START_BLOCKS ? (uint32_t)blocks : START_BLOCKS;
+}
+
+void hk_set_lay_out(struct hk_set *set, size_t limit)
+{
+	size_t budget = limit;
+
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		const struct hk_size_class *info = hk_class_info(i);
+		uint32_t capacity = start_capacity(info);
+
+		if (capacity * (size_t)info->size > budget)
+			capacity = (uint32_t)(budget / info->size);
+		atomic_store_explicit(&set->magazine[i].capacity, capacity,
+				      memory_order_relaxed);
+		budget -= capacity * (size_t)info->size;
+	}
+	set->budget = budget;
+}
+
+static bool set_capacity(unsigned size_class, struct hk_set *set, uint32_t old,
+			 uint32_t new)
+{
+	if (is_per_cpu())
+		return hk_rseq_set_capacity(size_class, set, old, new);
+	return hk_thread_set_capacity(size_class, set, old, new);
+}
+
+uint32_t hk_set_grow(unsigned size_class)
+{
+	struct hk_set *set = hk_sets_current();
+	const struct hk_size_class *info = hk_class_info(size_class);
+	uint32_t capacity, more;
+
+	if (!set)
+		return 0;
+	atomic_store_explicit(&set->use[size_class].busy, true, memory_order_relaxed);
+	capacity = capacity_of(&set->magazine[size_class]);
+	more = capacity ? capacity : 1;
+	if (more > info->capacity - capacity)
+		more = info->capacity - capacity;
+	/* Looked at first, so that a budget used up costs no lock that all CPUs share. */
+	if (!more || more * (size_t)info->size >
+			     atomic_load_explicit(&set->budget, memory_order_relaxed))
+		return capacity;
+	/* Whoever holds the lock may be about to change capacities. */
+	if (!hk_trylock(&hk_sets_lock))
+		return capacity;
+	if (more * (size_t)info->size <= set->budget &&
+	    set_capacity(size_class, set, capacity, capacity + more)) {
+		set->budget -= more * (size_t)info->size;
+		capacity += more;
+	}
+	hk_unlock(&hk_sets_lock);
+	return capacity;
+}
+
+/* ---- stopping ---- */
+
+/* Where there is a set, or where there is none to be found. */
+static void set_table(struct hk_set *set, bool found)
+{
+	uintptr_t distance = (uintptr_t)set - (uintptr_t)&hk_cpu_sets.none;
+
+	atomic_store_explicit(&hk_cpu_sets.table[set->id], found ? distance : 0,
+			      memory_order_release);
+}
+
+static bool stop_cpus(void)
+{
+	for (struct hk_set *set = hk_sets; set; set = set->next)
+		set_table(set, false);
+	return hk_rseq_fence();
+}
+
+static bool is_at_rest(struct hk_set *set)
+{
+	for (unsigned i = 0; i < INSIDE_SPINS; i++) {
+		if (!atomic_load_explicit(&set->inside, HK_LOOK_ORDER))
+			return true;
+		hk_pause_cpu();
+	}
+	return false;
+}
+
+static bool stop_threads(void)
+{
+	for (struct hk_set *set = hk_sets; set; set = set->next)
+		atomic_store_explicit(&set->stopped, true, HK_MARK_ORDER);
+	return hk_thread_fence();
+}
+
+static void let_go(struct hk_set *set)
+{
+	if (is_per_cpu())
+		set_table(set, true);
+	else
+		atomic_store_explicit(&set->stopped, false, memory_order_release);
+}
+
+unsigned hk_sets_stop(void)
+{
+	unsigned unreached = 0;
+	bool fenced;
+
+	hk_assert_slow(hk_lock_is_held(&hk_sets_lock));
+	if (!hk_sets)
+		return 0;
+	fenced = is_per_cpu() ? stop_cpus() : stop_threads();
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		if (is_per_cpu())
+			set->reached = fenced;
+		else
+			/* Without a fence only the caller's own is certain to be at rest. */
+			set->reached = set == hk_set || (fenced && is_at_rest(set));
+		if (set->reached)
+			continue;
+		let_go(set);
+		unreached++;
+	}
+	return unreached;
+}
+
+void hk_sets_resume(void)
+{
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		if (set->reached)
+			let_go(set);
+		set->reached = false;
+	}
+}
+
+/* ---- draining ---- */
+
+/* All blocks of one magazine, which is the caller's. */
+static bool drain_magazine(struct hk_set *set, unsigned size_class,
+			   struct hk_flushed *flushed, const char *function)
+{
+	struct hk_magazine *magazine = &set->magazine[size_class];
+	uint32_t count = count_of(magazine);
+	bool tidy;
+
+	if (!count)
+		return false;
+	hk_lock(&hk_classes[size_class].lock);
+	tidy = hk_slab_give_locked(size_class, magazine->blocks, count, function);
+	atomic_store_explicit(&magazine->count, 0, memory_order_release);
+	hk_classes[size_class].spills++;
+	hk_unlock(&hk_classes[size_class].lock);
+	flushed->blocks += count;
+	flushed->bytes += count * hk_class_size(size_class);
+	return tidy;
+}
+
+bool hk_set_drain(struct hk_set *set, struct hk_flushed *flushed, const char *function)
+{
+	bool tidy = false;
+
+	for (unsigned i = 1; i <= HK_CLASSES; i++)
+		tidy |= drain_magazine(set, i, flushed, function);
+	return tidy;
+}
+
+void hk_set_purge(struct hk_set *set)
+{
+	uintptr_t first = hk_align_up((uintptr_t)(set + 1), hk_os_page_size);
+	uintptr_t end = (uintptr_t)set + ((uintptr_t)1 << RECORD_SHIFT);
+
+	hk_os_purge((void *)first, end - first);
+}
+
+/* ---- making and dropping ---- */
+
+/* The caller holds the lock. */
+static struct hk_set *make_set(unsigned id)
+{
+	struct hk_set *set = hk_record_take(&hk_set_records);
+	void **blocks;
+
+	if (!set)
+		return NULL;
+	blocks = (void **)(set + 1);
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		set->magazine[i].blocks = blocks;
+		blocks += hk_class_info(i)->capacity;
+	}
+	hk_assert((uintptr_t)blocks <= (uintptr_t)set + ((size_t)1 << RECORD_SHIFT));
+	set->id = id;
+	sets_count++;
+	/* More than were thought usable?  Affinity or quota may have changed: look again. */
+	if (is_per_cpu() &&
+	    sets_count > atomic_load_explicit(&cpus, memory_order_relaxed))
+		atomic_store_explicit(&cpus, hk_os_cpus(), memory_order_relaxed);
+	hk_set_lay_out(set, hk_sets_limit());
+	set->next = hk_sets;
+	if (hk_sets)
+		hk_sets->previous = set;
+	hk_sets = set;
+	return set;
+}
+
+/* The caller holds the lock; the set is no longer anyone's. */
+static bool drop_set(struct hk_set *set, const char *function)
+{
+	struct hk_flushed flushed = { 0 };
+	bool tidy = hk_set_drain(set, &flushed, function);
+
+	if (set->next)
+		set->next->previous = set->previous;
+	if (set->previous)
+		set->previous->next = set->next;
+	else
+		hk_sets = set->next;
+	sets_count--;
+	hk_record_give(&hk_set_records, set);
+	return tidy;
+}
+
+/*
+ * Other destructors of the thread, and libc after the last of them, still call malloc and
+ * free: those go to depot and slabs directly.
+ */
+static void thread_exit(void *value)
+{
+	bool tidy;
+
+	exited = true;
+	hk_set = &hk_cpu_sets.none;
+	hk_lock(&hk_sets_lock);
+	tidy = drop_set(value, "free");
+	hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
+}
+
+struct hk_set *hk_sets_current(void)
+{
+	uintptr_t distance;
+
+	if (!is_per_cpu())
+		return hk_set != &hk_cpu_sets.none ? hk_set : NULL;
+	distance = atomic_load_explicit(&hk_cpu_sets.table[hk_rseq_current()],
+					memory_order_acquire);
+	return distance ? (struct hk_set *)((uintptr_t)&hk_cpu_sets.none + distance)
+			: NULL;
+}
+
+static bool make_cpu_set(void)
+{
+	unsigned id = hk_rseq_current();
+	struct hk_set *set;
+
+	/* Someone has stopped the sets, or makes one: rather than wait, do without. */
+	if (!hk_trylock(&hk_sets_lock))
+		return false;
+	for (set = hk_sets; set && set->id != id; set = set->next)
+		;
+	if (!set) {
+		set = make_set(id);
+		if (set)
+			atomic_store_explicit(&hk_cpu_sets.table[id],
+					      (uintptr_t)set -
+						      (uintptr_t)&hk_cpu_sets.none,
+					      memory_order_release);
+	}
+	hk_unlock(&hk_sets_lock);
+	return set;
+}
+
+static bool make_thread_set(void)
+{
+	struct hk_set *set;
+	bool tidy;
+
+	if (exited || !have_exit_key)
+		return false;
+	hk_lock(&hk_sets_lock);
+	set = make_set(0);
+	hk_unlock(&hk_sets_lock);
+	if (!set)
+		return false;
+	/* First of all, as pthread_setspecific() may allocate. */
+	hk_set = set;
+	if (pthread_setspecific(exit_key, set) == 0)
+		return true;
+	exited = true;
+	hk_set = &hk_cpu_sets.none;
+	hk_lock(&hk_sets_lock);
+	tidy = drop_set(set, "malloc");
+	hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
+	return false;
+}
+
+/* Per thread: what a stopper that did not reach this set left for its thread to do. */
+static void catch_up(struct hk_set *set)
+{
+	struct hk_flushed flushed = { 0 };
+	bool tidy;
+
+	if (HK_LIKELY(!atomic_load_explicit(&set->wanted, memory_order_relaxed)))
+		return;
+	atomic_store_explicit(&set->wanted, false, memory_order_relaxed);
+	hk_lock(&hk_sets_lock);
+	tidy = hk_set_drain(set, &flushed, "malloc");
+	hk_set_lay_out(set, hk_sets_limit());
+	hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
+}
+
+bool hk_sets_ready(void)
+{
+	struct hk_set *set = hk_sets_current();
+
+	if (HK_UNLIKELY(!set)) {
+		hk_init();
+		return is_per_cpu() ? make_cpu_set() : make_thread_set();
+	}
+	if (!is_per_cpu())
+		catch_up(set);
+	return true;
+}
+
+void hk_sets_init(void)
+{
+	atomic_store_explicit(&cpus, hk_os_cpus(), memory_order_relaxed);
+	/* In the debug library a thread can look into its magazine at every free. */
+	hk_rseq_init(hk_config_number(HK_OPTION_RSEQ) && !HK_POISON);
+	if (hk_rseq_area)
+		return;
+	hk_thread_fence_init();
+	have_exit_key = pthread_key_create(&exit_key, thread_exit) == 0;
+}
+
+/* ---- ageing ---- */
+
+bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
+{
+	struct hk_magazine_use *use = &set->use[size_class];
+	uint32_t count = count_of(&set->magazine[size_class]);
+	uint32_t seen = atomic_exchange_explicit(&use->seen, count, memory_order_relaxed);
+	bool busy = atomic_exchange_explicit(&use->busy, false, memory_order_relaxed);
+
+	return !busy && seen == count;
+}
+
+void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
+{
+	const struct hk_size_class *info = hk_class_info(size_class);
+	uint32_t capacity = capacity_of(&set->magazine[size_class]);
+	uint32_t start = start_capacity(info);
+
+	if (capacity > start && set_capacity(size_class, set, capacity, start))
+		set->budget += (capacity - start) * (size_t)info->size;
+}
+
+/* ---- counts and invariants ---- */
+
+uint64_t hk_sets_count_locked(unsigned size_class)
+{
+	uint64_t blocks = hk_depots[size_class].count;
+
+	for (struct hk_set *set = hk_sets; set; set = set->next)
+		blocks += count_of(&set->magazine[size_class]);
+	return blocks;
+}
+
+void hk_sets_visit_locked(unsigned size_class, void (*visit)(unsigned, void *, void *),
+			  void *context)
+{
+	struct hk_depot *depot = &hk_depots[size_class];
+
+	for (uint32_t i = 0; i < depot->count; i++)
+		visit(size_class, depot->blocks[i], context);
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		struct hk_magazine *magazine = &set->magazine[size_class];
+
+		for (uint32_t i = 0; set->reached && i < count_of(magazine); i++)
+			visit(size_class, magazine->blocks[i], context);
+	}
+}
+
+/* One lies there twice when its bit, set at the first, is set already at the second. */
+static void check_block(unsigned size_class, void *block, void *context)
+{
+	struct hk_slab *slab;
+
+	(void)context;
+	hk_assert(hk_registry_kind(block) == size_class);
+	slab = hk_slab_of(block);
+	if (hk_slab_block_of(slab, block) != block)
+		hk_fatal(HK_INTERIOR_POINTER, "hakmem_ctl", block,
+			 "in a magazine of %lu-byte blocks", hk_class_size(size_class));
+	if (hk_slab_mark_locked(slab, block, true))
+		hk_fatal(HK_DOUBLE_FREE, "hakmem_ctl", block,
+			 "%lu-byte block, in a magazine", hk_class_size(size_class));
+}
+
+static void unmark_block(unsigned size_class, void *block, void *context)
+{
+	(void)size_class;
+	(void)context;
+	hk_slab_mark_locked(hk_slab_of(block), block, false);
+}
+
+static void check_capacities(struct hk_set *set)
+{
+	size_t bytes = set->budget;
+
+	/* By itself first: were it overdrawn, the sum would come out right. */
+	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
+
+	for (unsigned i = 0; i < HK_KINDS; i++) {
+		struct hk_magazine *magazine = &set->magazine[i];
+
+		if (i < 1 || i > HK_CLASSES) {
+			hk_assert(!count_of(magazine) && !capacity_of(magazine));
+			continue;
+		}
+		hk_assert(count_of(magazine) <= hk_class_info(i)->capacity);
+		hk_assert(capacity_of(magazine) <= hk_class_info(i)->capacity);
+		bytes += capacity_of(magazine) * hk_class_size(i);
+	}
+	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
+}
+
+void hk_sets_check(void)
+{
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		hk_sets_visit_locked(i, check_block, NULL);
+		hk_sets_visit_locked(i, unmark_block, NULL);
+		hk_assert(hk_depots[i].low <= hk_depots[i].count &&
+			  hk_depots[i].count <= hk_class_info(i)->depot_max + HK_BATCH);
+	}
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		if (set->reached)
+			check_capacities(set);
+	}
+	for (unsigned i = 0; i < HK_KINDS; i++)
+		hk_assert(!count_of(&hk_cpu_sets.none.magazine[i]) &&
+			  !capacity_of(&hk_cpu_sets.none.magazine[i]));
+}
+
+void hk_sets_adopt(void)
+{
+	struct hk_set *set = hk_sets, *next;
+
+	if (is_per_cpu()) {
+		hk_rseq_adopt();
+		return;
+	}
+	hk_thread_fence_init();
+	for (; set; set = next) {
+		next = set->next;
+		if (set != hk_set)
+			drop_set(set, "free");
+	}
+	hk_pool_tidy();
+}

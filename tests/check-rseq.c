@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * rseq: each sequence on a magazine of known contents, under ids of the test's choosing.
+ *
+ * The sequences never touch what a block's address points to, so these blocks are
+ * numbers.  Any preemption aborts a sequence, which then returns as if there had been
+ * nothing to do: what must succeed is tried until it does, and what must not is known
+ * by its effects.
+ */
+#include "libcheck.h"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#endif
+
+enum { ROOM = 2048, KIND = 7, OTHER_KIND = 8, TRIES = 1000 };
+
+#define EMPTY ((void *)(uintptr_t)0xeeee)
+#define BLOCK(k) ((void *)(uintptr_t)(0x10000 + 16 * (k)))
+
+static struct hk_set set, other_set;
+static void *slots[ROOM + 1], *other_slots[ROOM + 1], *batch[ROOM + 2];
+
+static void put_in_table(unsigned id, struct hk_set *of_id)
+{
+	atomic_store(&hk_cpu_sets.table[id],
+		     of_id ? (uintptr_t)of_id - (uintptr_t)&hk_cpu_sets.none : 0);
+}
+
+/* A magazine of this capacity with count blocks in it; everything beyond is EMPTY. */
+static void fill(uint32_t count, uint32_t capacity)
+{
+	for (size_t i = 0; i <= ROOM; i++) {
+		slots[i] = i < count ? BLOCK(i) : EMPTY;
+		other_slots[i] = EMPTY;
+	}
+	for (size_t i = 0; i < ROOM + 2; i++)
+		batch[i] = EMPTY;
+	atomic_store(&set.magazine[KIND].count, count);
+	atomic_store(&set.magazine[KIND].capacity, capacity);
+	set.magazine[KIND].blocks = slots;
+	other_set.magazine[KIND].blocks = other_slots;
+}
+
+static void ck_magazine(uint32_t count, uint32_t capacity)
+{
+	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].count), count);
+	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].capacity), capacity);
+	ck_assert_ptr_eq(set.magazine[KIND].blocks, slots);
+}
+
+static void setup(void)
+{
+	choose_ids();
+	chosen_id = 3;
+	memset(&set, 0, sizeof(set));
+	memset(&other_set, 0, sizeof(other_set));
+	put_in_table(3, &set);
+	put_in_table(4, NULL);
+}
+
+static void teardown(void)
+{
+	put_in_table(3, NULL);
+	chosen_id = 0;
+}
+
+static bool pop(void **block)
+{
+	for (unsigned i = 0; i < TRIES; i++)
+		if (hk_rseq_pop(KIND, block))
+			return true;
+	return false;
+}
+
+static bool push(void *block)
+{
+	for (unsigned i = 0; i < TRIES; i++)
+		if (hk_rseq_push(KIND, block))
+			return true;
+	return false;
+}
+
+static uint32_t pop_batch(void **out, uint32_t n)
+{
+	uint32_t popped = 0;
+
+	for (unsigned i = 0; i < TRIES && !popped; i++)
+		popped = hk_rseq_pop_batch(KIND, out, n);
+	return popped;
+}
+
+static uint32_t push_batch(void *const *in, uint32_t n)
+{
+	uint32_t pushed = 0;
+
+	for (unsigned i = 0; i < TRIES && !pushed; i++)
+		pushed = hk_rseq_push_batch(KIND, in, n);
+	return pushed;
+}
+
+START_TEST(pop_takes_the_last)
+{
+	void *block;
+
+	fill(3, 10);
+	for (uint32_t left = 3; left--;) {
+		block = NULL;
+		ck_assert(pop(&block));
+		ck_assert_ptr_eq(block, BLOCK(left));
+		ck_magazine(left, 10);
+	}
+	block = EMPTY;
+	ck_assert(!pop(&block));
+	ck_assert_ptr_eq(block, EMPTY);
+	ck_magazine(0, 10);
+	ck_assert_ptr_eq(slots[0], BLOCK(0));
+	ck_assert_ptr_eq(slots[3], EMPTY);
+}
+END_TEST
+
+START_TEST(push_fills_to_the_capacity)
+{
+	fill(0, 4);
+	for (uint32_t i = 0; i < 4; i++) {
+		ck_assert(push(BLOCK(100 + i)));
+		ck_magazine(i + 1, 4);
+		ck_assert_ptr_eq(slots[i], BLOCK(100 + i));
+		ck_assert_ptr_eq(slots[i + 1], EMPTY);
+	}
+	ck_assert(!push(BLOCK(200)));
+	ck_magazine(4, 4);
+	ck_assert_ptr_eq(slots[3], BLOCK(103));
+	ck_assert_ptr_eq(slots[4], EMPTY);
+}
+END_TEST
+
+START_TEST(a_magazine_without_room_keeps_its_contents)
+{
+	void *block;
+
+	fill(0, 0);
+	ck_assert(!push(BLOCK(0)));
+	ck_assert(!pop(&block));
+	ck_assert_uint_eq(push_batch(batch, 5), 0);
+	ck_assert_uint_eq(pop_batch(batch, 5), 0);
+	ck_magazine(0, 0);
+	ck_assert_ptr_eq(slots[0], EMPTY);
+
+	/* Its capacity was taken back below its count. */
+	fill(9, 4);
+	ck_assert(!push(BLOCK(50)));
+	ck_assert_uint_eq(push_batch(batch, 1), 0);
+	ck_assert_uint_eq(push_batch(batch, 64), 0);
+	ck_magazine(9, 4);
+	ck_assert_ptr_eq(slots[9], EMPTY);
+	ck_assert(pop(&block));
+	ck_assert_ptr_eq(block, BLOCK(8));
+	ck_magazine(8, 4);
+}
+END_TEST
+
+static void try_pop_batch(uint32_t count, uint32_t n)
+{
+	uint32_t most = n < count ? n : count;
+
+	fill(count, ROOM);
+	ck_assert_uint_eq(pop_batch(batch + 1, n), most);
+	ck_magazine(count - most, ROOM);
+	for (uint32_t i = 0; i < most; i++)
+		ck_assert_ptr_eq(batch[1 + i], BLOCK(count - most + i));
+	ck_assert_ptr_eq(batch[0], EMPTY);
+	ck_assert_ptr_eq(batch[1 + most], EMPTY);
+	for (uint32_t i = 0; i < count; i++)
+		ck_assert_ptr_eq(slots[i], BLOCK(i));
+}
+
+static const uint32_t lengths[] = { 0, 1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 700, ROOM };
+
+enum { LENGTHS = sizeof(lengths) / sizeof(lengths[0]) };
+
+START_TEST(pop_batch_takes_the_last_in_order)
+{
+	for (size_t c = 0; c < LENGTHS; c++)
+		for (size_t n = 1; n < LENGTHS; n++)
+			try_pop_batch(lengths[c], lengths[n]);
+}
+END_TEST
+
+static void try_push_batch(uint32_t count, uint32_t capacity, uint32_t n)
+{
+	uint32_t most = n < capacity - count ? n : capacity - count;
+
+	fill(count, capacity);
+	for (uint32_t i = 0; i < n; i++)
+		batch[i] = BLOCK(5000 + i);
+	ck_assert_uint_eq(push_batch(batch, n), most);
+	ck_magazine(count + most, capacity);
+	for (uint32_t i = 0; i < count; i++)
+		ck_assert_ptr_eq(slots[i], BLOCK(i));
+	for (uint32_t i = 0; i < most; i++)
+		ck_assert_ptr_eq(slots[count + i], BLOCK(5000 + i));
+	ck_assert_ptr_eq(slots[count + most], EMPTY);
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_ptr_eq(batch[i], BLOCK(5000 + i));
+}
+
+START_TEST(push_batch_puts_the_first_in_order)
+{
+	for (size_t c = 0; c < LENGTHS; c++)
+		for (size_t room = c; room < LENGTHS; room++)
+			for (size_t n = 1; n < LENGTHS; n++)
+				try_push_batch(lengths[c], lengths[room], lengths[n]);
+}
+END_TEST
+
+static bool set_capacity(const struct hk_set *of, uint32_t old, uint32_t new)
+{
+	for (unsigned i = 0; i < TRIES; i++)
+		if (hk_rseq_set_capacity(KIND, of, old, new))
+			return true;
+	return false;
+}
+
+START_TEST(capacity_changes_if_it_is_what_was_seen)
+{
+	fill(5, 10);
+	ck_assert(set_capacity(&set, 10, 20));
+	ck_magazine(5, 20);
+	ck_assert(!set_capacity(&set, 10, 40));
+	ck_assert(!set_capacity(&other_set, 20, 40));
+	ck_magazine(5, 20);
+	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].capacity), 0);
+	ck_assert(set_capacity(&set, 20, 5));
+	ck_magazine(5, 5);
+	ck_assert_ptr_eq(slots[5], EMPTY);
+	/* The thread has gone to another id meanwhile. */
+	chosen_id = 4;
+	ck_assert(!set_capacity(&set, 5, 6));
+	ck_magazine(5, 5);
+}
+END_TEST
+
+START_TEST(only_the_kind_that_was_meant)
+{
+	void *block;
+
+	fill(3, 10);
+	for (size_t kind = 0; kind < HK_KINDS; kind++) {
+		if (kind == KIND)
+			continue;
+		for (unsigned i = 0; i < 3; i++) {
+			ck_assert(!hk_rseq_pop(kind, &block));
+			ck_assert(!hk_rseq_push(kind, BLOCK(9)));
+			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
+			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
+		}
+	}
+	ck_magazine(3, 10);
+	set.magazine[OTHER_KIND] = set.magazine[KIND];
+	set.magazine[OTHER_KIND].blocks = other_slots;
+	ck_assert(push(BLOCK(9)));
+	ck_assert_ptr_eq(other_slots[3], EMPTY);
+	ck_assert_uint_eq(atomic_load(&set.magazine[OTHER_KIND].count), 3);
+}
+END_TEST
+
+/* Where there is no set, magazines have neither blocks nor room, and none is invented. */
+START_TEST(without_a_set_there_is_nothing)
+{
+	void *block = EMPTY;
+
+	fill(3, 10);
+	chosen_id = 4;
+	for (size_t kind = 0; kind < HK_KINDS; kind++) {
+		for (unsigned i = 0; i < 3; i++) {
+			ck_assert(!hk_rseq_pop(kind, &block));
+			ck_assert(!hk_rseq_push(kind, BLOCK(9)));
+			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
+			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
+			ck_assert(!hk_rseq_set_capacity(kind, &set, 10, 20));
+			ck_assert(!hk_rseq_set_capacity(kind, &set, 0, 20));
+		}
+	}
+	ck_assert_ptr_eq(block, EMPTY);
+	ck_assert_ptr_eq(batch[0], EMPTY);
+	ck_assert_uint_eq(hk_cpu_sets.table[4], 0);
+	ck_assert(all_bytes(&hk_cpu_sets.none, 0, sizeof(hk_cpu_sets.none)));
+	ck_magazine(3, 10);
+}
+END_TEST
+
+/* Whatever number the kernel says; of the word, 16 bits are the id. */
+START_TEST(every_id_has_a_set_of_its_own)
+{
+	static const uint32_t ids[] = { 0, 1, 63, 255, 256, 4095, 32768, 65535 };
+	void *block;
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		uintptr_t kept = hk_cpu_sets.table[ids[i]];
+
+		fill(2, 10);
+		chosen_id = ids[i];
+		put_in_table(ids[i], NULL);
+		ck_assert_uint_eq(hk_rseq_current(), ids[i]);
+		ck_assert(!hk_rseq_pop(KIND, &block));
+		put_in_table(ids[i], &set);
+		ck_assert(pop(&block));
+		ck_assert_ptr_eq(block, BLOCK(1));
+		ck_magazine(1, 10);
+		chosen_id |= 0xabcd0000;
+		ck_assert_uint_eq(hk_rseq_current(), ids[i]);
+		ck_assert(pop(&block));
+		ck_magazine(0, 10);
+		hk_cpu_sets.table[ids[i]] = kept;
+	}
+}
+END_TEST
+
+/* ---- the fence ---- */
+
+static _Atomic bool stop;
+static _Atomic unsigned long rounds;
+
+/* Long ones: at almost any moment, one has been begun and not committed. */
+static void *push_and_pop(void *argument)
+{
+	(void)argument;
+	chosen_id = 3;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		hk_rseq_push_batch(KIND, batch, 1000);
+		hk_rseq_pop_batch(KIND, batch, 999);
+		hk_rseq_pop_batch(KIND, batch, 500);
+		atomic_fetch_add_explicit(&rounds, 1, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+/*
+ * Once the table's entry is cleared and the fence made, no sequence commits, whatever it
+ * had loaded before.
+ */
+START_TEST(after_the_fence_all_is_still)
+{
+	uint64_t end = hk_os_now_ms() + 5000;
+	pthread_t thread;
+	unsigned bad = 0, changed = 0;
+	uint32_t last = 0;
+
+	fill(0, ROOM);
+	ck_assert_int_eq(pthread_create(&thread, NULL, push_and_pop, NULL), 0);
+	while (!rounds)
+		sched_yield();
+	/* Beside each other, not in turns, as long as it takes. */
+	while (changed < 5000 && hk_os_now_ms() < end) {
+		uint32_t count;
+
+		put_in_table(3, NULL);
+		ck_assert(hk_rseq_fence());
+		count = atomic_load_explicit(&set.magazine[KIND].count,
+					     memory_order_relaxed);
+		for (unsigned k = 0; k < 100; k++)
+			hk_pause_cpu();
+		bad += count != atomic_load(&set.magazine[KIND].count);
+		changed += count != last;
+		last = count;
+		put_in_table(3, &set);
+		for (unsigned k = 0; k < 100; k++)
+			hk_pause_cpu();
+	}
+	stop = true;
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(bad, 0);
+	/* Else the other thread never ran beside this one. */
+	ck_assert_uint_gt(changed, 10);
+}
+END_TEST
+
+/* ---- whether sequences are used ---- */
+
+#ifndef RSEQ_SIG
+#define __rseq_size 0
+#define __rseq_offset 0
+#endif
+
+START_TEST(used_wherever_they_work)
+{
+	long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+	bool works = HK_RSEQ && hk_config_number(HK_OPTION_RSEQ) && __rseq_size &&
+		     commands > 0 && commands & MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ;
+
+	hk_init();
+	ck_assert_int_eq(hk_rseq_area != 0, works);
+	if (!works)
+		return;
+	ck_assert_int_eq(hk_rseq_area, __rseq_offset);
+	/* The id lies inside the area that is registered, of 32 bytes at least. */
+	ck_assert_int_gt(hk_rseq_id, hk_rseq_area);
+	ck_assert_int_le(hk_rseq_id + 4, hk_rseq_area + 32);
+	for (unsigned i = 0; i < 100; i++) {
+		ck_assert_uint_lt(hk_rseq_current(), sysconf(_SC_NPROCESSORS_CONF));
+		sched_yield();
+	}
+}
+END_TEST
+
+START_TEST(not_used_when_not_wanted)
+{
+	hk_rseq_area = 0;
+	hk_rseq_init(false);
+	ck_assert_int_eq(hk_rseq_area, 0);
+}
+END_TEST
+
+static void add_tests(TCase *tcase)
+{
+	tcase_add_test(tcase, pop_takes_the_last);
+	tcase_add_test(tcase, push_fills_to_the_capacity);
+	tcase_add_test(tcase, a_magazine_without_room_keeps_its_contents);
+	tcase_add_test(tcase, pop_batch_takes_the_last_in_order);
+	tcase_add_test(tcase, push_batch_puts_the_first_in_order);
+	tcase_add_test(tcase, capacity_changes_if_it_is_what_was_seen);
+	tcase_add_test(tcase, only_the_kind_that_was_meant);
+	tcase_add_test(tcase, without_a_set_there_is_nothing);
+	tcase_add_test(tcase, every_id_has_a_set_of_its_own);
+	tcase_add_test(tcase, after_the_fence_all_is_still);
+}
+
+int main(void)
+{
+	Suite *suite = suite_create("rseq");
+	TCase *tcase = add_case(suite, "choice");
+
+	tcase_add_test(tcase, used_wherever_they_work);
+	tcase_add_test(tcase, not_used_when_not_wanted);
+	add_per_cpu(suite, setup, teardown, add_tests);
+	return run_suite(suite);
+}
