@@ -13,7 +13,7 @@
 
 #include "slab.h"
 
-#define HK_BATCH 64u
+#define HK_BATCH 256u
 #define HK_DEPOT_MAX 2048
 
 struct hk_depot {

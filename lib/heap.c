@@ -143,8 +143,10 @@ HK_COLD static void report_foreign(const void *block, const char *function)
 	hk_fatal(HK_INVALID_POINTER, function, block, "not a block of this allocator");
 }
 
-void hk_heap_free_slow(void *block, unsigned kind, const char *function)
+/* Looks the kind up again, so that the fast path need not keep it. */
+void hk_heap_free_slow(void *block, const char *function)
 {
+	unsigned kind = hk_registry_kind(block);
 	uint8_t byte = atomic_load_explicit(&perturb, memory_order_relaxed);
 
 	if (!block)

@@ -14,8 +14,7 @@
 #include "registry.h"
 
 __attribute__((noinline)) void *hk_heap_allocate_slow(size_t size, const char *function);
-__attribute__((noinline)) void hk_heap_free_slow(void *block, unsigned kind,
-						 const char *function);
+__attribute__((noinline)) void hk_heap_free_slow(void *block, const char *function);
 
 /* Debug builds: a small block is freed; is it in the magazine already?  Poisons it. */
 void hk_heap_freed(void *block, unsigned kind, const char *function);
@@ -40,7 +39,7 @@ HK_INLINE void hk_heap_free(void *block, const char *function)
 	if (HK_POISON && kind >= 1 && kind <= HK_CLASSES)
 		hk_heap_freed(block, kind, function);
 	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
-		hk_heap_free_slow(block, kind, function);
+		hk_heap_free_slow(block, function);
 }
 
 void *hk_heap_allocate_zeroed(size_t size, const char *function);

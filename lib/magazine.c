@@ -360,7 +360,7 @@ bool hk_magazine_holds(unsigned size_class, const void *block)
 	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (magazine->blocks[i] == block)
+		if (hk_set->blocks[size_class][i] == block)
 			return true;
 	}
 	return false;

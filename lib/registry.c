@@ -6,8 +6,7 @@
 
 #include "os.h"
 
-struct hk_leaf hk_zero_leaf;
-_Atomic uintptr_t hk_registry_root[HK_ROOT_ENTRIES + 1];
+struct hk_registry hk_registry;
 
 static _Atomic size_t leaves;
 
@@ -21,14 +20,14 @@ static bool add_leaf(uintptr_t top)
 	struct hk_leaf *leaf;
 	uintptr_t none = 0;
 
-	if (atomic_load_explicit(&hk_registry_root[top], memory_order_relaxed))
+	if (atomic_load_explicit(&hk_registry.root[top], memory_order_relaxed))
 		return true;
 	leaf = hk_os_map(bytes, hk_os_page_size, NULL);
 	if (!leaf)
 		return false;
 	if (!atomic_compare_exchange_strong_explicit(
-		    &hk_registry_root[top], &none,
-		    (uintptr_t)leaf - (uintptr_t)&hk_zero_leaf, memory_order_release,
+		    &hk_registry.root[top], &none,
+		    (uintptr_t)leaf - (uintptr_t)&hk_registry.none, memory_order_release,
 		    memory_order_relaxed))
 		hk_os_unmap(leaf, bytes);
 	else
@@ -55,7 +54,7 @@ void hk_registry_set_owner(const void *base, void *owner)
 	uintptr_t address = (uintptr_t)base;
 	struct hk_leaf *leaf = hk_registry_leaf(address);
 
-	hk_assert(leaf != &hk_zero_leaf);
+	hk_assert(leaf != &hk_registry.none);
 	atomic_store_explicit(&leaf->owner[(uint32_t)address >> HK_SUPERSLAB_SHIFT],
 			      owner, memory_order_release);
 }
@@ -66,7 +65,7 @@ void hk_registry_set_kind(const void *base, size_t granules, unsigned kind)
 	struct hk_leaf *leaf = hk_registry_leaf(address);
 	_Atomic uint8_t *byte = &leaf->kind[(uint32_t)address >> HK_SLOT_SHIFT];
 
-	hk_assert(leaf != &hk_zero_leaf);
+	hk_assert(leaf != &hk_registry.none);
 	for (size_t i = 0; i < granules; i++)
 		atomic_store_explicit(&byte[i], (uint8_t)kind, memory_order_release);
 }

@@ -13,7 +13,7 @@
 
 #define HK_RSEQ true
 
-/* After this, t is the address of the magazine. */
+/* After this, t is the address of the magazine's element in the set's first array. */
 #define HK_RSEQ_BEGIN                            \
 	".pushsection __rseq_cs, \"aw\"\n\t"     \
 	".balign 32\n"                           \
@@ -37,10 +37,11 @@
 	"b %l[failed]\n\t"                        \
 	".popsection\n\t"
 
-#define HK_RSEQ_INPUTS(kind)                                               \
-	[cs] "r"((char *)__builtin_thread_pointer() + hk_rseq_area + 8),   \
-		[at] "r"((char *)__builtin_thread_pointer() + hk_rseq_id), \
-		[table] "r"(hk_cpu_sets.table), [magazine] "r"(hk_rseq_magazine(kind))
+#define HK_RSEQ_INPUTS(kind)                                                            \
+	[cs] "r"((char *)__builtin_thread_pointer() + hk_rseq_area + 8),                \
+		[at] "r"((char *)__builtin_thread_pointer() + hk_rseq_id),              \
+		[table] "r"(hk_cpu_sets.table), [magazine] "r"(hk_rseq_magazine(kind)), \
+		[blocks_after] "i"(offsetof(struct hk_set, blocks))
 
 /* count - 1 -> count; the block is what lay there. */
 HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
@@ -51,7 +52,7 @@ HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
 	__asm__ goto volatile(HK_RSEQ_BEGIN
 			      "ldr %w[count], [%[t]]\n\t"
 			      "cbz %w[count], %l[failed]\n\t"
-			      "ldr %[popped], [%[t], #8]\n\t"
+			      "ldr %[popped], [%[t], #%c[blocks_after]]\n\t"
 			      "sub %w[count], %w[count], #1\n\t"
 			      "ldr %[popped], [%[popped], %[count], lsl #3]\n\t"
 			      "str %w[count], [%[t]]\n" /* commit */
@@ -75,7 +76,7 @@ HK_INLINE bool hk_rseq_push(size_t kind, void *block)
 			      "ldp %w[count], %w[blocks], [%[t]]\n\t"
 			      "cmp %w[count], %w[blocks]\n\t"
 			      "b.hs %l[failed]\n\t"
-			      "ldr %[blocks], [%[t], #8]\n\t"
+			      "ldr %[blocks], [%[t], #%c[blocks_after]]\n\t"
 			      "str %[block], [%[blocks], %[count], lsl #3]\n\t"
 			      "add %w[count], %w[count], #1\n\t"
 			      "stlr %w[count], [%[t]]\n" /* commit */
@@ -99,7 +100,7 @@ static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
 					    "cmp %w[n], %w[count]\n\t"
 					    "csel %w[taken], %w[n], %w[count], ls\n\t"
 					    "sub %w[count], %w[count], %w[taken]\n\t"
-					    "ldr %[from], [%[t], #8]\n\t"
+					    "ldr %[from], [%[t], #%c[blocks_after]]\n\t"
 					    "add %[from], %[from], %[count], lsl #3\n\t"
 					    "mov %w[i], %w[taken]\n"
 					    "5:\n\t"
@@ -129,7 +130,7 @@ static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t
 					    "b.ls %l[failed]\n\t"
 					    "cmp %w[n], %w[put]\n\t"
 					    "csel %w[put], %w[n], %w[put], ls\n\t"
-					    "ldr %[to], [%[t], #8]\n\t"
+					    "ldr %[to], [%[t], #%c[blocks_after]]\n\t"
 					    "add %[to], %[to], %[count], lsl #3\n\t"
 					    "add %w[count], %w[count], %w[put]\n\t"
 					    "mov %w[i], %w[put]\n"

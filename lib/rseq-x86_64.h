@@ -13,7 +13,7 @@
 
 #define HK_RSEQ true
 
-/* After this, t is the address of the magazine. */
+/* After this, t is the address of the set. */
 #define HK_RSEQ_BEGIN                              \
 	".pushsection __rseq_cs, \"aw\"\n\t"       \
 	".balign 32\n"                             \
@@ -26,7 +26,7 @@
 	"1:\n\t"                                   \
 	"movzwl %%fs:(%[id]), %k[t]\n\t"           \
 	"movq %c[table](%[sets],%[t],8), %[t]\n\t" \
-	"addq %[magazine], %[t]\n\t"
+	"addq %[sets], %[t]\n\t"
 
 #define HK_RSEQ_END                               \
 	"2:\n\t"                                  \
@@ -39,8 +39,8 @@
 
 #define HK_RSEQ_INPUTS(kind)                                                      \
 	[area] "r"(hk_rseq_area), [id] "r"(hk_rseq_id), [sets] "r"(&hk_cpu_sets), \
-		[table] "i"(offsetof(struct hk_cpu_sets, table)),                 \
-		[magazine] "r"(hk_rseq_magazine(kind))
+		[table] "i"(offsetof(struct hk_cpu_sets, table)), [at] "r"(kind), \
+		[blocks] "i"(offsetof(struct hk_set, blocks))
 
 /* count - 1 -> count; the block is what lay there. */
 HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
@@ -48,13 +48,14 @@ HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
 	uintptr_t t, count;
 	void *popped;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
-					    "testl %k[count], %k[count]\n\t"
-					    "jz %l[failed]\n\t"
-					    "movq 8(%[t]), %[popped]\n\t"
-					    "movq -8(%[popped],%[count],8), %[popped]\n\t"
-					    "subl $1, %k[count]\n\t"
-					    "movl %k[count], (%[t])\n" /* commit */
+	__asm__ goto volatile(HK_RSEQ_BEGIN
+			      "movl (%[t],%[at],8), %k[count]\n\t"
+			      "testl %k[count], %k[count]\n\t"
+			      "jz %l[failed]\n\t"
+			      "movq %c[blocks](%[t],%[at],8), %[popped]\n\t"
+			      "movq -8(%[popped],%[count],8), %[popped]\n\t"
+			      "subl $1, %k[count]\n\t"
+			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
 			      HK_RSEQ_END
 			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&r"(popped)
 			      : HK_RSEQ_INPUTS(kind)
@@ -69,17 +70,18 @@ failed:
 /* The block goes where count points; count + 1 -> count. */
 HK_INLINE bool hk_rseq_push(size_t kind, void *block)
 {
-	uintptr_t t, count, blocks;
+	uintptr_t t, count, to;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
-					    "cmpl 4(%[t]), %k[count]\n\t"
-					    "jae %l[failed]\n\t"
-					    "movq 8(%[t]), %[blocks]\n\t"
-					    "movq %[block], (%[blocks],%[count],8)\n\t"
-					    "addl $1, %k[count]\n\t"
-					    "movl %k[count], (%[t])\n" /* commit */
+	__asm__ goto volatile(HK_RSEQ_BEGIN
+			      "movl (%[t],%[at],8), %k[count]\n\t"
+			      "cmpl 4(%[t],%[at],8), %k[count]\n\t"
+			      "jae %l[failed]\n\t"
+			      "movq %c[blocks](%[t],%[at],8), %[to]\n\t"
+			      "movq %[block], (%[to],%[count],8)\n\t"
+			      "addl $1, %k[count]\n\t"
+			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
 			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [blocks] "=&r"(blocks)
+			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to)
 			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
 			      : "memory", "cc"
 			      : failed);
@@ -88,38 +90,50 @@ failed:
 	return false;
 }
 
+/*
+ * Move n (not 0) blocks, the last first, two at a time; n is 0 then.  Uses labels 5 to 7.
+ * What a restart leaves half done lies beyond count, or in the caller's own array.
+ */
+#define HK_RSEQ_MOVE(to, from, n)                        \
+	"testl $1, %k[" n "]\n\t"                        \
+	"jz 5f\n\t"                                      \
+	"movq -8(%[" from "],%[" n "],8), %[block]\n\t"  \
+	"movq %[block], -8(%[" to "],%[" n "],8)\n\t"    \
+	"subl $1, %k[" n "]\n\t"                         \
+	"jz 6f\n"                                        \
+	"5:\n\t"                                         \
+	"movups -16(%[" from "],%[" n "],8), %%xmm0\n\t" \
+	"movups %%xmm0, -16(%[" to "],%[" n "],8)\n\t"   \
+	"subl $2, %k[" n "]\n\t"                         \
+	"jnz 5b\n"                                       \
+	"6:\n\t"
+
 /* Up to n (not 0) blocks from the end of the magazine into out[], in order; how many. */
 static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
 {
 	uintptr_t t, count, from, block;
-	uint64_t taken = n;
+	uint64_t left, taken = n;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
-					    "testl %k[count], %k[count]\n\t"
-					    "jz %l[failed]\n\t"
-					    "movl %[n], %k[taken]\n\t"
-					    "cmpl %k[count], %k[taken]\n\t"
-					    "cmoval %k[count], %k[taken]\n\t"
-					    "subl %k[taken], %k[count]\n\t"
-					    "movq 8(%[t]), %[from]\n\t"
-					    "leaq (%[from],%[count],8), %[from]\n\t"
-					    "movl %k[count], %k[count]\n\t"
-					    "shlq $32, %[count]\n\t"
-					    "orq %[taken], %[count]\n"
-					    "5:\n\t"
-					    "movq -8(%[from],%[taken],8), %[block]\n\t"
-					    "movq %[block], -8(%[out],%[taken],8)\n\t"
-					    "subl $1, %k[taken]\n\t"
-					    "jnz 5b\n\t"
-					    "movl %k[count], %k[taken]\n\t"
-					    "shrq $32, %[count]\n\t"
-					    "movl %k[count], (%[t])\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
-				[block] "=&r"(block), [taken] "=&r"(taken)
-			      : HK_RSEQ_INPUTS(kind), [out] "r"(out), [n] "r"(n)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN
+		"movl (%[t],%[at],8), %k[count]\n\t"
+		"testl %k[count], %k[count]\n\t"
+		"jz %l[failed]\n\t"
+		"movl %[n], %k[taken]\n\t"
+		"cmpl %k[count], %k[taken]\n\t"
+		"cmoval %k[count], %k[taken]\n\t"
+		"subl %k[taken], %k[count]\n\t"
+		"movq %c[blocks](%[t],%[at],8), %[from]\n\t"
+		"leaq (%[from],%[count],8), %[from]\n\t"
+		"movl %k[taken], %k[left]\n\t" HK_RSEQ_MOVE(
+			"out", "from",
+			"left") "movl %k[count], (%[t],%[at],8)\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
+		  [block] "=&r"(block), [left] "=&r"(left), [taken] "=&r"(taken)
+		: HK_RSEQ_INPUTS(kind), [out] "r"(out), [n] "r"(n)
+		: "memory", "cc", "xmm0"
+		: failed);
 	return (uint32_t)taken;
 failed:
 	return 0;
@@ -131,28 +145,26 @@ static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t
 	uintptr_t t, count, to, block, left;
 	uint64_t put;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t]), %k[count]\n\t"
-					    "movl 4(%[t]), %k[put]\n\t"
-					    "subl %k[count], %k[put]\n\t"
-					    "jbe %l[failed]\n\t"
-					    "cmpl %[n], %k[put]\n\t"
-					    "cmoval %[n], %k[put]\n\t"
-					    "movq 8(%[t]), %[to]\n\t"
-					    "leaq (%[to],%[count],8), %[to]\n\t"
-					    "addl %k[put], %k[count]\n\t"
-					    "movl %k[put], %k[left]\n"
-					    "5:\n\t"
-					    "movq -8(%[in],%[left],8), %[block]\n\t"
-					    "movq %[block], -8(%[to],%[left],8)\n\t"
-					    "subl $1, %k[left]\n\t"
-					    "jnz 5b\n\t"
-					    "movl %k[count], (%[t])\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
-				[block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
-			      : HK_RSEQ_INPUTS(kind), [in] "r"(in), [n] "r"(n)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN
+		"movl (%[t],%[at],8), %k[count]\n\t"
+		"movl 4(%[t],%[at],8), %k[put]\n\t"
+		"subl %k[count], %k[put]\n\t"
+		"jbe %l[failed]\n\t"
+		"cmpl %[n], %k[put]\n\t"
+		"cmoval %[n], %k[put]\n\t"
+		"movq %c[blocks](%[t],%[at],8), %[to]\n\t"
+		"leaq (%[to],%[count],8), %[to]\n\t"
+		"addl %k[put], %k[count]\n\t"
+		"movl %k[put], %k[left]\n\t" HK_RSEQ_MOVE(
+			"to", "in",
+			"left") "movl %k[count], (%[t],%[at],8)\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
+		  [block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
+		: HK_RSEQ_INPUTS(kind), [in] "r"(in), [n] "r"(n)
+		: "memory", "cc", "xmm0"
+		: failed);
 	return (uint32_t)put;
 failed:
 	return 0;
@@ -164,17 +176,17 @@ static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
 {
 	uintptr_t t;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "cmpq %[wanted], %[t]\n\t"
-					    "jne %l[failed]\n\t"
-					    "cmpl %[old], 4(%[t])\n\t"
-					    "jne %l[failed]\n\t"
-					    "movl %[new], 4(%[t])\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t)
-			      : HK_RSEQ_INPUTS(kind), [wanted] "r"(&set->magazine[kind]),
-				[old] "r"(old), [new] "r"(new)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN "cmpq %[wanted], %[t]\n\t"
+			      "jne %l[failed]\n\t"
+			      "cmpl %[old], 4(%[t],%[at],8)\n\t"
+			      "jne %l[failed]\n\t"
+			      "movl %[new], 4(%[t],%[at],8)\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t)
+		: HK_RSEQ_INPUTS(kind), [wanted] "r"(set), [old] "r"(old), [new] "r"(new)
+		: "memory", "cc"
+		: failed);
 	return true;
 failed:
 	return false;

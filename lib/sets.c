@@ -233,7 +233,7 @@ static bool drain_magazine(struct hk_set *set, unsigned size_class,
 	if (!count)
 		return false;
 	hk_lock(&hk_classes[size_class].lock);
-	tidy = hk_slab_give_locked(size_class, magazine->blocks, count, function);
+	tidy = hk_slab_give_locked(size_class, set->blocks[size_class], count, function);
 	atomic_store_explicit(&magazine->count, 0, memory_order_release);
 	hk_classes[size_class].spills++;
 	hk_unlock(&hk_classes[size_class].lock);
@@ -271,7 +271,7 @@ static struct hk_set *make_set(unsigned id)
 		return NULL;
 	blocks = (void **)(set + 1);
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		set->magazine[i].blocks = blocks;
+		set->blocks[i] = blocks;
 		blocks += hk_class_info(i)->capacity;
 	}
 	hk_assert((uintptr_t)blocks <= (uintptr_t)set + ((size_t)1 << RECORD_SHIFT));
@@ -468,7 +468,7 @@ void hk_sets_visit_locked(unsigned size_class, void (*visit)(unsigned, void *, v
 		struct hk_magazine *magazine = &set->magazine[size_class];
 
 		for (uint32_t i = 0; set->reached && i < count_of(magazine); i++)
-			visit(size_class, magazine->blocks[i], context);
+			visit(size_class, set->blocks[size_class][i], context);
 	}
 }
 

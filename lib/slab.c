@@ -11,6 +11,12 @@
 #include "fatal.h"
 #include "pool.h"
 
+/*
+ * A batch comes from so many slabs at most.  Of nearly full ones each has only a block or
+ * two to give for some cache misses, and a whole batch of such would be a long wait.
+ */
+#define TAKE_SLABS 4
+
 struct hk_class hk_classes[HK_CLASSES + 1];
 
 static void partial_remove(struct hk_class *class, struct hk_slab *slab)
@@ -59,36 +65,61 @@ static struct hk_slab *fullest(struct hk_class *class)
 	return NULL;
 }
 
+/* How many set bits there are without a gap, from the lowest on; not 0 of them. */
+static unsigned lowest_run(uint64_t bits)
+{
+	uint64_t after = ~(bits >> __builtin_ctzl(bits));
+
+	return after ? (unsigned)__builtin_ctzl(after) : 64;
+}
+
+static uint64_t run_of_bits(unsigned first, unsigned n)
+{
+	return UINT64_MAX >> (64 - n) << first;
+}
+
 /* Take up to n blocks of one slab, in address order, into blocks[-1], blocks[-2] ... */
 static unsigned take_from(struct hk_slab *slab, const struct hk_size_class *info,
 			  void **blocks, unsigned n, bool *zero)
 {
 	uint64_t *bitmap = hk_slab_bitmap(slab, info);
 	char *first = hk_slab_first_block(slab);
-	unsigned taken = 0, word = slab->hint, fresh = slab->fresh, index = 0;
+	size_t size = info->size;
+	unsigned taken = 0, word = slab->hint, fresh = slab->fresh, after = 0;
 
 	if (n > (unsigned)(slab->blocks - slab->used))
 		n = (unsigned)(slab->blocks - slab->used);
 	while (taken < n) {
-		uint64_t bits;
+		uint64_t bits = bitmap[word];
+		unsigned bit, index, run;
+		char *block;
 
 		hk_assert(word < info->bitmap_words);
-		for (bits = bitmap[word]; bits && taken < n; bits &= bits - 1) {
-			index = word * 64 + (unsigned)__builtin_ctzl(bits);
-			*--blocks = first + (size_t)index * info->size;
-			if (!taken++)
-				*zero = slab->zero && index >= fresh && !HK_POISON;
-			if (index >= fresh)
-				hk_poison_fresh(*blocks, info->size);
-		}
-		bitmap[word] = bits;
-		if (!bits)
+		if (!bits) {
 			word++;
+			continue;
+		}
+		bit = (unsigned)__builtin_ctzl(bits);
+		index = word * 64 + bit;
+		run = lowest_run(bits);
+		if (run > n - taken)
+			run = n - taken;
+		bitmap[word] = bits & ~run_of_bits(bit, run);
+		if (!taken)
+			*zero = slab->zero && index >= fresh && !HK_POISON;
+		taken += run;
+		after = index + run;
+		for (block = first + index * size; index < after;
+		     index++, block += size) {
+			*--blocks = block;
+			if (index >= fresh)
+				hk_poison_fresh(block, size);
+		}
 	}
 	slab->hint = (uint16_t)word;
 	slab->used = (uint16_t)(slab->used + n);
-	if (index >= fresh)
-		slab->fresh = (uint16_t)(index + 1);
+	if (after > fresh)
+		slab->fresh = (uint16_t)after;
 	return n;
 }
 
@@ -100,7 +131,7 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 	bool ignored;
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
-	while (taken < n) {
+	for (unsigned visits = 0; taken < n && visits < TAKE_SLABS; visits++) {
 		struct hk_slab *slab = fullest(class);
 
 		if (!slab)
@@ -186,6 +217,39 @@ static bool settle(struct hk_class *class, const struct hk_size_class *info,
 	return hk_pool_give(slab);
 }
 
+/*
+ * Blocks are often freed in the order of their addresses, or in the opposite one: of n, how
+ * many from the first on are neighbours that share a word of the bitmap?  bits: theirs.
+ */
+static unsigned neighbours(const struct hk_size_class *info, void **blocks, unsigned n,
+			   unsigned index, uint64_t *bits)
+{
+	ptrdiff_t size = info->size,
+		  step = n > 1 ? (char *)blocks[1] - (char *)blocks[0] : 0;
+	unsigned bit = index % 64, run = 1, most = 1;
+
+	if (step == size)
+		most = 64 - bit < info->blocks - index ? 64 - bit : info->blocks - index;
+	else if (step == -size)
+		most = bit + 1;
+	if (most > n)
+		most = n;
+	while (run < most && (char *)blocks[run] - (char *)blocks[run - 1] == step)
+		run++;
+	*bits = run_of_bits(step < 0 ? bit + 1 - run : bit, run);
+	return run;
+}
+
+HK_COLD static void report_double_free(const struct hk_slab *slab,
+				       const struct hk_size_class *info, uint64_t bits,
+				       unsigned word, const char *function)
+{
+	size_t index = word * 64 + (unsigned)__builtin_ctzl(bits);
+
+	hk_fatal(HK_DOUBLE_FREE, function, hk_slab_first_block(slab) + index * info->size,
+		 "%u-byte block, found at spill", info->size);
+}
+
 bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 			 const char *function)
 {
@@ -194,15 +258,16 @@ bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 	struct hk_slab *slab = NULL;
 	uint64_t *bitmap = NULL;
 	char *first = NULL;
+	unsigned run;
 	bool tidy = false;
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < n; i += run) {
 		size_t offset = (size_t)((char *)blocks[i] - first);
-		unsigned index;
-		uint64_t bit;
+		unsigned index, word;
+		uint64_t bits;
 
-		/* Neighbours are often freed together: look up a slab once for all of them. */
+		/* Look up a slab once for all its blocks that follow each other. */
 		if (!slab || offset >= (size_t)info->blocks * info->size) {
 			if (slab)
 				tidy |= settle(class, info, slab);
@@ -215,14 +280,15 @@ bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 		if (HK_UNLIKELY(offset >= HK_SUPERSLAB_BYTES || index >= info->blocks ||
 				(size_t)index * info->size != offset))
 			report_interior(slab, info, blocks[i], function);
-		bit = (uint64_t)1 << (index % 64);
-		if (HK_UNLIKELY(bitmap[index / 64] & bit))
-			hk_fatal(HK_DOUBLE_FREE, function, blocks[i],
-				 "%u-byte block, found at spill", info->size);
-		bitmap[index / 64] |= bit;
-		if (index / 64 < slab->hint)
-			slab->hint = (uint16_t)(index / 64);
-		slab->used--;
+		run = neighbours(info, blocks + i, n - i, index, &bits);
+		word = index / 64;
+		if (HK_UNLIKELY(bitmap[word] & bits))
+			report_double_free(slab, info, bitmap[word] & bits, word,
+					   function);
+		bitmap[word] |= bits;
+		if (word < slab->hint)
+			slab->hint = (uint16_t)word;
+		slab->used = (uint16_t)(slab->used - run);
 	}
 	if (slab)
 		tidy |= settle(class, info, slab);

@@ -36,8 +36,8 @@ extern struct hk_class hk_classes[HK_CLASSES + 1];
 
 /*
  * Take up to n blocks into blocks[], the lowest address last, since magazines are emptied
- * from the end.  Fewer than n only when no partial slab is left.  *zero: the last one reads
- * as zero.
+ * from the end.  Fewer than n when the fullest slabs have no more; none only when there is no
+ * partial slab.  *zero: the last one reads as zero.
  */
 unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero);
 

@@ -54,7 +54,7 @@ static inline uint32_t pop(size_t kind, void **out, uint32_t n)
 		return 0;
 	count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
 	n = n < count ? n : count;
-	memcpy(out, magazine->blocks + count - n, n * sizeof(void *));
+	memcpy(out, set->blocks[kind] + count - n, n * sizeof(void *));
 	atomic_store_explicit(&magazine->count, count - n, memory_order_release);
 	leave(set);
 	return n;
@@ -75,7 +75,7 @@ static inline uint32_t push(size_t kind, void *const *in, uint32_t n)
 	capacity = capacity > count ? capacity - count : 0;
 	n = n < capacity ? n : capacity;
 	if (HK_LIKELY(n)) {
-		memcpy(magazine->blocks + count, in, n * sizeof(void *));
+		memcpy(set->blocks[kind] + count, in, n * sizeof(void *));
 		/* The commit: fork() and readers must find the blocks when they see it. */
 		atomic_store_explicit(&magazine->count, count + n, memory_order_release);
 	}

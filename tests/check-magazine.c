@@ -45,7 +45,7 @@ static bool is_in_a_magazine(unsigned size_class, const void *block)
 	hk_sets_stop();
 	for (struct hk_set *set = hk_sets; set; set = set->next)
 		for (uint32_t i = 0; i < set->magazine[size_class].count; i++)
-			found |= set->magazine[size_class].blocks[i] == block;
+			found |= set->blocks[size_class][i] == block;
 	hk_sets_resume();
 	hk_unlock(&hk_sets_lock);
 	return found;

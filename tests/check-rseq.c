@@ -40,15 +40,15 @@ static void fill(uint32_t count, uint32_t capacity)
 		batch[i] = EMPTY;
 	atomic_store(&set.magazine[KIND].count, count);
 	atomic_store(&set.magazine[KIND].capacity, capacity);
-	set.magazine[KIND].blocks = slots;
-	other_set.magazine[KIND].blocks = other_slots;
+	set.blocks[KIND] = slots;
+	other_set.blocks[KIND] = other_slots;
 }
 
 static void ck_magazine(uint32_t count, uint32_t capacity)
 {
 	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].count), count);
 	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].capacity), capacity);
-	ck_assert_ptr_eq(set.magazine[KIND].blocks, slots);
+	ck_assert_ptr_eq(set.blocks[KIND], slots);
 }
 
 static void setup(void)
@@ -260,7 +260,7 @@ START_TEST(only_the_kind_that_was_meant)
 	}
 	ck_magazine(3, 10);
 	set.magazine[OTHER_KIND] = set.magazine[KIND];
-	set.magazine[OTHER_KIND].blocks = other_slots;
+	set.blocks[OTHER_KIND] = other_slots;
 	ck_assert(push(BLOCK(9)));
 	ck_assert_ptr_eq(other_slots[3], EMPTY);
 	ck_assert_uint_eq(atomic_load(&set.magazine[OTHER_KIND].count), 3);

@@ -119,8 +119,8 @@ static void check_layout(struct hk_set *set)
 		struct hk_magazine *magazine = &set->magazine[i];
 
 		ck_assert_uint_le(magazine->capacity, hk_class_info(i)->capacity);
-		ck_assert((char *)magazine->blocks >= end);
-		end = (char *)(magazine->blocks + hk_class_info(i)->capacity);
+		ck_assert((char *)set->blocks[i] >= end);
+		end = (char *)(set->blocks[i] + hk_class_info(i)->capacity);
 	}
 	ck_assert(end <= (char *)set + RECORD_BYTES);
 	ck_assert_uint_eq(set->magazine[HK_KIND_NONE].capacity, 0);
@@ -274,7 +274,7 @@ static void *work_while_stopped(void *argument)
 			memset(blocks[k], 1, 64);
 			blocks[1000 + k] = get(9);
 			for (uint32_t i = 0; i < count; i++)
-				bad += blocks[k] == set->magazine[5].blocks[i];
+				bad += blocks[k] == set->blocks[5][i];
 		}
 		for (size_t k = 0; k < 100; k++) {
 			put(5, blocks[k]);
@@ -301,13 +301,13 @@ START_TEST(stopped_it_is_left_alone)
 		ck_assert(set->stopped);
 	}
 	ck_assert_uint_gt(set->magazine[5].count, 20);
-	memcpy(before, set->magazine[5].blocks, 20 * sizeof(void *));
+	memcpy(before, set->blocks[5], 20 * sizeof(void *));
 	ck_assert_ptr_null(work_while_stopped(set));
-	ck_assert_mem_eq(set->magazine[5].blocks, before, 20 * sizeof(void *));
+	ck_assert_mem_eq(set->blocks[5], before, 20 * sizeof(void *));
 	resume();
 	ck_assert(!set->reached && !set->stopped);
 	ck_assert_ptr_eq(hk_sets_current(), set);
-	before[0] = set->magazine[5].blocks[set->magazine[5].count - 1];
+	before[0] = set->blocks[5][set->magazine[5].count - 1];
 	ck_assert_ptr_eq(get(5), before[0]);
 	put(5, before[0]);
 	check_all();
@@ -550,7 +550,7 @@ static void flush_when_the_fence_is_refused(void)
 	ck_assert_uint_eq(flushed.unreached, 1);
 	ck_assert_uint_ge(set->magazine[5].count, count);
 	ck_assert_ptr_eq(hk_sets_current(), set);
-	block = set->magazine[5].blocks[set->magazine[5].count - 1];
+	block = set->blocks[5][set->magazine[5].count - 1];
 	ck_assert_ptr_eq(get(5), block);
 	put(5, block);
 	check_all();
@@ -815,30 +815,30 @@ END_TEST
 
 static void check_with_a_doubled_block(void *argument)
 {
-	struct hk_magazine *magazine = &own_set()->magazine[hk_size_class_exact(64)];
+	unsigned i = hk_size_class_exact(64);
+	struct hk_set *set = own_set();
 
 	(void)argument;
-	magazine->blocks[magazine->count] = magazine->blocks[0];
-	magazine->count++;
+	set->blocks[i][set->magazine[i].count++] = set->blocks[i][0];
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
 static void check_with_an_interior_pointer(void *argument)
 {
-	struct hk_magazine *magazine = &own_set()->magazine[hk_size_class_exact(64)];
+	unsigned i = hk_size_class_exact(64);
+	struct hk_set *set = own_set();
 
 	(void)argument;
-	magazine->blocks[0] = (char *)magazine->blocks[0] + 8;
+	set->blocks[i][0] = (char *)set->blocks[i][0] + 8;
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
 static void check_with_a_free_block(void *argument)
 {
 	unsigned i = hk_size_class_exact(64);
-	struct hk_magazine *magazine = &own_set()->magazine[i];
 
 	(void)argument;
-	hk_slab_give_locked(i, &magazine->blocks[0], 1, "test");
+	hk_slab_give_locked(i, own_set()->blocks[i], 1, "test");
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
@@ -848,7 +848,7 @@ START_TEST(a_check_sees_what_is_wrong_in_a_magazine)
 	void *block;
 
 	fill(i, 20);
-	block = own_set()->magazine[i].blocks[0];
+	block = own_set()->blocks[i][0];
 	ck_death(check_with_a_doubled_block, NULL,
 		 "hakmem_ctl(): double free of %p (64-byte block, in a magazine)", block);
 	ck_death(check_with_an_interior_pointer, NULL,

@@ -252,6 +252,114 @@ static void give_blocks(void *argument)
 	give(hk_size_class_exact(32), blocks, *n);
 }
 
+/*
+ * Two slabs side by side: the last block of one touches the first of the next.  Runs of
+ * neighbours are freed, upwards and downwards, with gaps; one block of each slab stays.
+ */
+static void free_runs(size_t size, uint64_t *random)
+{
+	unsigned i = hk_size_class_exact(size), n = 2 * hk_class_info(i)->blocks,
+		 left = n;
+	static bool is_free[MANY];
+	void *batch[100];
+	struct hk_slab *slab;
+	char *first;
+	bool zero;
+
+	release_all();
+	slab = attach(i, &zero);
+	ck_assert_ptr_eq(attach(i, &zero), slab + 1);
+	first = hk_slab_first_block(slab);
+	ck_assert_ptr_eq(hk_slab_first_block(slab + 1), first + n / 2 * size);
+	ck_assert_uint_eq(take(i, blocks, n, &zero), n);
+	memset(is_free, 0, sizeof(is_free));
+	for (unsigned round = 0; round < 3000 && left > 2; round++) {
+		unsigned k = (unsigned)random_below(random, n), count = 0;
+		bool up = random_below(random, 2);
+
+		for (; count < 100 && k > 0 && k < n - 1; k += up ? 1 : -1u) {
+			if (is_free[k] || random_below(random, 20) == 0)
+				continue;
+			batch[count++] = first + k * size;
+			is_free[k] = true;
+		}
+		give(i, batch, count);
+		left -= count;
+		hk_lock(&hk_classes[i].lock);
+		for (k = 0; k < n; k++) {
+			char *block = first + k * size;
+
+			ck_assert(hk_slab_is_free_locked(hk_slab_of(block), block) ==
+				  is_free[k]);
+		}
+		hk_unlock(&hk_classes[i].lock);
+	}
+	check_all();
+	ck_assert_uint_eq(left, 2);
+	batch[0] = first;
+	batch[1] = first + (n - 1) * size;
+	give(i, batch, 2);
+}
+
+START_TEST(neighbours_in_either_order)
+{
+	uint64_t seed = new_seed(), random = seed;
+
+	free_runs(16, &random);
+	free_runs(64, &random);
+	free_runs(4096, &random);
+}
+END_TEST
+
+/* The one that is free already is named, wherever in the run it lies. */
+START_TEST(a_free_one_among_neighbours)
+{
+	unsigned i = hk_size_class_exact(32), n = 20;
+	bool zero;
+
+	attach(i, &zero);
+	ck_assert_uint_eq(take(i, blocks, 20, &zero), 20);
+	give(i, blocks + 7, 1);
+	ck_death(give_blocks, &n,
+		 "test(): double free of %p (32-byte block, found at spill)", blocks[7]);
+	for (unsigned k = 0; k < 10; k++) {
+		void *other = blocks[k];
+
+		blocks[k] = blocks[19 - k];
+		blocks[19 - k] = other;
+	}
+	ck_death(give_blocks, &n,
+		 "test(): double free of %p (32-byte block, found at spill)", blocks[12]);
+}
+END_TEST
+
+/* Slabs with a block each: a batch visits no more than a few of them. */
+START_TEST(a_batch_from_nearly_full_slabs)
+{
+	unsigned i = hk_size_class_exact(4096), per_slab = hk_class_info(i)->blocks, n;
+	bool zero;
+
+	for (unsigned k = 0; k < 10; k++) {
+		attach(i, &zero);
+		ck_assert_uint_eq(take(i, blocks + k * per_slab, per_slab, &zero),
+				  per_slab);
+	}
+	for (unsigned k = 0; k < 10; k++)
+		give(i, blocks + k * per_slab, 1);
+	n = take(i, blocks + MANY, 10, &zero);
+	ck_assert_uint_ge(n, 1);
+	ck_assert_uint_lt(n, 10);
+	check_all();
+	while (n < 10) {
+		unsigned more = take(i, blocks + MANY, 10, &zero);
+
+		ck_assert_uint_ge(more, 1);
+		n += more;
+	}
+	ck_assert_uint_eq(take(i, blocks + MANY, 1, &zero), 0);
+}
+END_TEST
+
 START_TEST(a_block_twice_in_a_batch)
 {
 	unsigned i = hk_size_class_exact(32), n = 3;
@@ -370,6 +478,9 @@ int main(void)
 	tcase_add_test(tcase, the_fullest_slab_serves_first);
 	tcase_add_test(tcase, first_blocks_are_coloured);
 	tcase_add_test(tcase, only_fresh_blocks_are_zero);
+	tcase_add_test(tcase, neighbours_in_either_order);
+	tcase_add_test(tcase, a_free_one_among_neighbours);
+	tcase_add_test(tcase, a_batch_from_nearly_full_slabs);
 	tcase_add_test(tcase, a_block_twice_in_a_batch);
 	tcase_add_test(tcase, a_block_that_lies_in_its_slab);
 	tcase_add_test(tcase, a_block_whose_slab_is_gone);
