@@ -6,11 +6,19 @@
 
 #include <string.h>
 
-struct hk_depot hk_depots[HK_CLASSES + 1];
+#include "slab.h"
+
+static void *blocks_of[HK_CLASSES + 1][HK_DEPOT_MAX + HK_BATCH + 1];
+
+void hk_depot_init(void)
+{
+	for (unsigned i = 1; i <= HK_CLASSES; i++)
+		hk_classes[i].depot.blocks = blocks_of[i];
+}
 
 bool hk_depot_drain_locked(unsigned size_class, uint32_t n, const char *function)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	bool tidy;
 
 	hk_assert(n <= depot->count);
@@ -26,7 +34,7 @@ bool hk_depot_drain_locked(unsigned size_class, uint32_t n, const char *function
 
 bool hk_depot_settle_locked(unsigned size_class, const char *function)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t most = hk_class_info(size_class)->depot_max, excess;
 	bool tidy;
 
@@ -42,7 +50,7 @@ bool hk_depot_settle_locked(unsigned size_class, const char *function)
 
 bool hk_depot_age_locked(unsigned size_class, const char *function)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	bool tidy = hk_depot_drain_locked(size_class, depot->low, function);
 
 	depot->low = depot->count;

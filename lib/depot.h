@@ -3,7 +3,7 @@
  * depot.h - free blocks of a class between the magazines and the slabs, so that producers
  * and consumers on different CPUs move a batch for the price of one block.
  *
- * A stack of blocks per class, under the class's lock.  Batches of up to HK_BATCH go to and
+ * A stack of blocks per class, under the class's lock and in its cache line.  Batches of up to HK_BATCH go to and
  * from its top; a batch that makes it more than the class's depot_max goes on to the slabs,
  * and so does what lies at its bottom untouched for an interval (the working set of Bonwick
  * and Adams, USENIX 2001, section 3.2).
@@ -11,7 +11,7 @@
 #ifndef HK_DEPOT_H
 #define HK_DEPOT_H
 
-#include "slab.h"
+#include "base.h"
 
 #define HK_BATCH 256u
 #define HK_DEPOT_MAX 2048
@@ -19,10 +19,11 @@
 struct hk_depot {
 	uint32_t count;
 	uint32_t low; /* the least count since the last interval's end */
-	void *blocks[HK_DEPOT_MAX + HK_BATCH + 1];
+	void **blocks;
 };
 
-extern struct hk_depot hk_depots[HK_CLASSES + 1];
+/* Once, before the first block is cached. */
+void hk_depot_init(void);
 
 /* All: the caller holds the class's lock. */
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "config.h"
+#include "depot.h"
 #include "dump.h"
 #include "fork.h"
 #include "lock.h"
@@ -37,6 +38,7 @@ void hk_init_slow(void)
 	/* None of these may allocate: a call of malloc would come back here. */
 	hk_os_init();
 	hk_size_class_init();
+	hk_depot_init();
 	hk_config_init();
 	hk_config_read_environment();
 	hk_sets_init();

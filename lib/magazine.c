@@ -54,7 +54,7 @@ static uint32_t push_batch(unsigned size_class, void *const *in, uint32_t n)
 static bool flush_class(unsigned size_class, struct hk_flushed *flushed,
 			const char *function)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	struct hk_class *class = &hk_classes[size_class];
 	bool tidy = false;
 	uint32_t n;
@@ -126,7 +126,7 @@ static void tick(void)
  */
 static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	struct hk_class *class = &hk_classes[size_class];
 	unsigned slots = hk_class_info(size_class)->slots;
 	struct hk_flushed flushed;
@@ -184,7 +184,7 @@ static void *take_larger(unsigned size_class, bool *zero)
 
 void *hk_magazine_refill(unsigned size_class, bool *zero)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t n = 1, pushed = 0;
 	void *block, **batch;
 
@@ -222,7 +222,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 
 void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t n = 0;
 	bool tidy;
 
@@ -265,9 +265,9 @@ static bool flush_depots(struct hk_flushed *flushed, const char *function)
 
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		hk_lock(&hk_classes[i].lock);
-		flushed->blocks += hk_depots[i].count;
-		flushed->bytes += hk_depots[i].count * hk_class_size(i);
-		tidy |= hk_depot_drain_locked(i, hk_depots[i].count, function);
+		flushed->blocks += hk_classes[i].depot.count;
+		flushed->bytes += hk_classes[i].depot.count * hk_class_size(i);
+		tidy |= hk_depot_drain_locked(i, hk_classes[i].depot.count, function);
 		hk_unlock(&hk_classes[i].lock);
 	}
 	return tidy;

@@ -200,13 +200,13 @@ static unsigned find_run(uint32_t free, unsigned slots, unsigned align)
 }
 
 /*
- * From the fullest SuperSlab that has room; slots whose pages are still there come first.
- * Of those with equally many free slots only a few are tried, so that a heap full of holes
- * too small for the run does not make this slow.
+ * From the fullest SuperSlab that has room.  Of those with equally many free slots only a
+ * few are tried, so that a heap full of holes too small for the run does not make this slow.
  */
 #define TRIES 16
 
-static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsigned *slot)
+static struct hk_superslab *find_in_lists(bool dirty, unsigned slots, unsigned align,
+					  unsigned *slot)
 {
 	uint64_t lists = by_free_mask >> slots << slots;
 
@@ -214,16 +214,25 @@ static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsig
 		struct hk_superslab *superslab = by_free[__builtin_ctzl(lists)];
 
 		for (unsigned tries = TRIES; superslab && tries; tries--) {
-			*slot = find_run(superslab->empty, slots, align);
-			if (*slot == HK_SLOTS)
-				*slot = find_run(superslab->empty | superslab->unused,
-						 slots, align);
+			uint32_t unused = dirty ? 0 : superslab->unused;
+
+			*slot = find_run(superslab->empty | unused, slots, align);
 			if (*slot != HK_SLOTS)
 				return superslab;
 			superslab = superslab->next;
 		}
 	}
 	return NULL;
+}
+
+/* Slots whose pages are there come first: others would add to the resident size. */
+static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsigned *slot)
+{
+	struct hk_superslab *superslab = NULL;
+
+	if (dirty_slots >= slots)
+		superslab = find_in_lists(true, slots, align, slot);
+	return superslab ? superslab : find_in_lists(false, slots, align, slot);
 }
 
 static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,

@@ -4,8 +4,10 @@
  * goes back to the kernel.
  *
  * Every SuperSlab is on the list of its number of free slots; a run comes from the list of
- * the fewest that have one, so that the fullest fill up and the emptiest empty.  The list of
- * 32 free slots is the LRU cache: FREE SuperSlabs, the last freed first.
+ * the fewest that have one, so that the fullest fill up and the emptiest empty: first from
+ * slots whose pages are resident, EMPTY ones, then from UNUSED ones, which add to the
+ * resident size.  The list of 32 free slots is the LRU cache: FREE SuperSlabs, the last
+ * freed first.
  *
  * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
  * a sixteenth of what is ACTIVE, plus 512 KiB.

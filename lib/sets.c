@@ -24,7 +24,7 @@
 
 #include "config.h"
 #include "debug/poison.h"
-#include "depot.h"
+#include "slab.h"
 #include "fatal.h"
 #include "init.h"
 #include "os.h"
@@ -450,7 +450,7 @@ void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
 
 uint64_t hk_sets_count_locked(unsigned size_class)
 {
-	uint64_t blocks = hk_depots[size_class].count;
+	uint64_t blocks = hk_classes[size_class].depot.count;
 
 	for (struct hk_set *set = hk_sets; set; set = set->next)
 		blocks += count_of(&set->magazine[size_class]);
@@ -460,7 +460,7 @@ uint64_t hk_sets_count_locked(unsigned size_class)
 void hk_sets_visit_locked(unsigned size_class, void (*visit)(unsigned, void *, void *),
 			  void *context)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 
 	for (uint32_t i = 0; i < depot->count; i++)
 		visit(size_class, depot->blocks[i], context);
@@ -521,8 +521,9 @@ void hk_sets_check(void)
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		hk_sets_visit_locked(i, check_block, NULL);
 		hk_sets_visit_locked(i, unmark_block, NULL);
-		hk_assert(hk_depots[i].low <= hk_depots[i].count &&
-			  hk_depots[i].count <= hk_class_info(i)->depot_max + HK_BATCH);
+		hk_assert(hk_classes[i].depot.low <= hk_classes[i].depot.count &&
+			  hk_classes[i].depot.count <=
+				  hk_class_info(i)->depot_max + HK_BATCH);
 	}
 	for (struct hk_set *set = hk_sets; set; set = set->next) {
 		if (set->reached)

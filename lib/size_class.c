@@ -4,7 +4,7 @@
  */
 #include "size_class.h"
 
-#include "depot.h"
+#include "slab.h"
 
 struct hk_size_class hk_size_classes[HK_CLASSES + 1];
 _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
@@ -13,8 +13,7 @@ _Atomic size_t hk_fast_max;
 
 static _Atomic uint8_t current_profile;
 
-#define TAIL_DIVISOR 33            /* a run's tail may waste 1/33, just over 3 % */
-#define MAGAZINE_CLASS_BYTES 32768 /* 2,048 blocks of 16 B */
+#define TAIL_DIVISOR 33 /* a run's tail may waste 1/33, just over 3 % */
 #define MAGAZINE_BLOCKS_MAX 2048
 #define DEPOT_CLASS_BYTES ((size_t)262144)
 #define MAGAZINE_BLOCKS_MIN 4
@@ -31,6 +30,18 @@ static size_t size_of(unsigned size_class)
 	beyond = size_class - 10;
 	log = 7 + beyond / 8;
 	return ((size_t)1 << log) + ((size_t)(beyond % 8 + 1) << (log - 3));
+}
+
+/*
+ * How many bytes of free blocks a magazine may hold.  Under a random mix the calls between
+ * two slow paths go with the square of the blocks; so larger blocks, of which few make many
+ * bytes, get more of them.
+ */
+static size_t magazine_bytes(size_t size)
+{
+	if (size <= 128)
+		return 32768; /* 2,048 blocks of 16 B */
+	return size <= 512 ? 65536 : 131072;
 }
 
 /* The largest power of two that divides the size: every block of the class has it. */
@@ -64,7 +75,7 @@ static void lay_out(unsigned size_class)
 	while ((info->blocks >> info->bucket_shift) > 4)
 		info->bucket_shift++;
 
-	capacity = MAGAZINE_CLASS_BYTES / size;
+	capacity = magazine_bytes(size) / size;
 	if (capacity > MAGAZINE_BLOCKS_MAX)
 		capacity = MAGAZINE_BLOCKS_MAX;
 	if (capacity < MAGAZINE_BLOCKS_MIN)

@@ -16,18 +16,21 @@
 #ifndef HK_SLAB_H
 #define HK_SLAB_H
 
+#include "depot.h"
 #include "lock.h"
 #include "superslab.h"
 
 #define HK_BUCKETS 5 /* quarters of fullness; used >> bucket_shift may reach 4 */
 
+/* An exchange with the depot finds all it needs in the first cache line. */
 struct hk_class {
 	struct hk_lock lock;
-	uint32_t colour; /* of the next slab */
-	struct hk_slab *partial[HK_BUCKETS];
-	uint64_t slabs;
-	uint64_t used; /* blocks not in slabs */
+	struct hk_depot depot;
 	uint64_t refills, spills;
+	struct hk_slab *partial[HK_BUCKETS] __attribute__((aligned(64)));
+	uint64_t slabs;
+	uint64_t used;   /* blocks not in slabs */
+	uint32_t colour; /* of the next slab */
 } __attribute__((aligned(64)));
 
 extern struct hk_class hk_classes[HK_CLASSES + 1];

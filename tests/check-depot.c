@@ -4,7 +4,7 @@
  */
 #include "libcheck.h"
 
-#include "depot.h"
+#include "slab.h"
 #include "magazine.h"
 #include "pool.h"
 
@@ -23,7 +23,7 @@ static void teardown(void)
 /* Under the class's lock: n more blocks, from its slabs, on top of the depot. */
 static void stack(unsigned size_class, uint32_t n)
 {
-	struct hk_depot *depot = &hk_depots[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
 
 	while (n) {
 		bool zero;
@@ -51,7 +51,7 @@ static bool is_free(void *block)
 
 static void drain_rest(unsigned size_class)
 {
-	hk_depot_drain_locked(size_class, hk_depots[size_class].count, "test");
+	hk_depot_drain_locked(size_class, hk_classes[size_class].depot.count, "test");
 	hk_unlock(&hk_classes[size_class].lock);
 	hk_pool_tidy();
 	check_all();
@@ -60,7 +60,7 @@ static void drain_rest(unsigned size_class)
 START_TEST(the_bottom_leaves_first)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i += 8) {
-		struct hk_depot *depot = &hk_depots[i];
+		struct hk_depot *depot = &hk_classes[i].depot;
 		void *blocks[40];
 		uint64_t used;
 
@@ -89,7 +89,7 @@ END_TEST
 START_TEST(what_is_too_much_goes_on_from_the_top)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i += 16) {
-		struct hk_depot *depot = &hk_depots[i];
+		struct hk_depot *depot = &hk_classes[i].depot;
 		uint32_t most = hk_class_info(i)->depot_max;
 		void *first, *last, *excess[2];
 		uint64_t used;
@@ -136,7 +136,7 @@ END_TEST
 START_TEST(what_was_not_touched_leaves)
 {
 	unsigned i = hk_size_class_exact(64);
-	struct hk_depot *depot = &hk_depots[i];
+	struct hk_depot *depot = &hk_classes[i].depot;
 	void *kept[30];
 
 	hk_lock(&hk_classes[i].lock);
@@ -168,7 +168,7 @@ END_TEST
 START_TEST(a_drain_lowers_the_mark)
 {
 	unsigned i = hk_size_class_exact(64);
-	struct hk_depot *depot = &hk_depots[i];
+	struct hk_depot *depot = &hk_classes[i].depot;
 
 	hk_lock(&hk_classes[i].lock);
 	stack(i, 50);
@@ -189,7 +189,7 @@ static void drain_twice_in(void *argument)
 
 	hk_lock(&hk_classes[i].lock);
 	stack(i, 2);
-	hk_depots[i].blocks[1] = hk_depots[i].blocks[0];
+	hk_classes[i].depot.blocks[1] = hk_classes[i].depot.blocks[0];
 	hk_depot_drain_locked(i, 2, "test");
 }
 
@@ -201,11 +201,11 @@ START_TEST(a_block_that_lies_there_twice_is_told)
 	/* The child takes the same block: the first that a fresh slab has. */
 	hk_lock(&hk_classes[i].lock);
 	stack(i, 2);
-	block = hk_depots[i].blocks[0];
+	block = hk_classes[i].depot.blocks[0];
 	hk_depot_drain_locked(i, 1, "test");
 	hk_depot_drain_locked(i, 1, "test");
 	stack(i, 2);
-	block = hk_depots[i].blocks[0];
+	block = hk_classes[i].depot.blocks[0];
 	hk_depot_drain_locked(i, 2, "test");
 	hk_unlock(&hk_classes[i].lock);
 	ck_death(drain_twice_in, &i,
@@ -274,7 +274,7 @@ START_TEST(one_threads_spill_is_anothers_refill)
 
 	run_thread(allocate_all, &i);
 	run_thread(free_all, &i);
-	ck_assert_uint_gt(hk_depots[i].count, 200);
+	ck_assert_uint_gt(hk_classes[i].depot.count, 200);
 	taken_from_slabs = 1;
 	run_thread(allocate_some, &i);
 	ck_assert_uint_eq(taken_from_slabs, 0);
@@ -282,7 +282,7 @@ START_TEST(one_threads_spill_is_anothers_refill)
 		hk_magazine_spill(i, blocks[k], "test");
 	check_all();
 	release_all();
-	ck_assert_uint_eq(hk_depots[i].count, 0);
+	ck_assert_uint_eq(hk_classes[i].depot.count, 0);
 	ck_assert_uint_eq(hk_classes[i].used, 0);
 }
 END_TEST

@@ -191,7 +191,7 @@ START_TEST(a_flush_of_ones_own_leaves_the_depots)
 	for (size_t k = 0; k < 4000; k++)
 		put(i, blocks[k]);
 	cached = cached_blocks(i);
-	in_depot = hk_depots[i].count;
+	in_depot = hk_classes[i].depot.count;
 	ck_assert_uint_gt(in_depot, 0);
 	flushed = flush(false);
 	ck_assert_uint_eq(cached_blocks(i), in_depot);
@@ -251,7 +251,7 @@ START_TEST(threads_that_end_leave_nothing_of_their_own)
 			  is_per_cpu() ? (size_t)sysconf(_SC_NPROCESSORS_CONF) : sets);
 	ck_assert_uint_le(cached_blocks(i), 2 * (500 + HK_BATCH));
 	if (!is_per_cpu())
-		ck_assert_uint_eq(cached_blocks(i), hk_depots[i].count);
+		ck_assert_uint_eq(cached_blocks(i), hk_classes[i].depot.count);
 	check_all();
 	flush(true);
 	ck_assert_uint_eq(hk_classes[i].used, 0);
@@ -345,7 +345,8 @@ START_TEST(the_budget_is_kept)
 			put(i, blocks[k]);
 	}
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		bytes += (cached_blocks(i) - hk_depots[i].count) * hk_class_size(i);
+		bytes += (cached_blocks(i) - hk_classes[i].depot.count) *
+			 hk_class_size(i);
 	/* All that was given out by then is in use. */
 	ck_assert_uint_gt(bytes, 128 * 1024);
 	ck_assert_uint_le(bytes, 256 * 1024 * hk_set_records.in_use);
@@ -392,7 +393,7 @@ START_TEST(a_child_has_the_others_magazines)
 		if (hakmem_ctl(HAKMEM_CHECK, NULL, 0))
 			bad |= 1;
 		/* Per thread, home or in the depot; per CPU, they are the child's. */
-		if (!is_per_cpu() && cached_blocks(i) != hk_depots[i].count)
+		if (!is_per_cpu() && cached_blocks(i) != hk_classes[i].depot.count)
 			bad |= 2;
 		put(i, get(i));
 		flushed = flush(true);

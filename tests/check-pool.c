@@ -148,7 +148,8 @@ END_TEST
 START_TEST(the_fullest_superslab_serves_first)
 {
 	static struct hk_slab *slabs[3 * HK_SLOTS];
-	struct hk_superslab *second;
+	struct hk_superslab *first, *second;
+	struct hk_pool_released released;
 	struct hk_slab *slab;
 	bool zero;
 
@@ -159,20 +160,34 @@ START_TEST(the_fullest_superslab_serves_first)
 	 * Half of the first, two slots of the second, almost all of the third are
 	 * freed.
 	 */
+	first = hk_slab_superslab(slabs[0]);
 	second = hk_slab_superslab(slabs[HK_SLOTS]);
 	for (size_t i = 0; i < HK_SLOTS / 2; i++)
-		give(slabs[i]);
-	give(slabs[HK_SLOTS + 3]);
-	give(slabs[HK_SLOTS + 9]);
+		hk_pool_give(slabs[i]);
+	hk_pool_give(slabs[HK_SLOTS + 3]);
+	hk_pool_give(slabs[HK_SLOTS + 9]);
 	for (size_t i = 2 * HK_SLOTS + 1; i < 3 * HK_SLOTS; i++)
-		give(slabs[i]);
+		hk_pool_give(slabs[i]);
 	slab = take(1, 1, &zero);
 	ck_assert_ptr_eq(hk_slab_superslab(slab), second);
-	give(slab);
+	hk_pool_give(slab);
 	/* Two slots side by side it does not have: the next fullest does. */
 	slab = take(2, 1, &zero);
-	ck_assert_ptr_eq(hk_slab_superslab(slab), hk_slab_superslab(slabs[0]));
+	ck_assert_ptr_eq(hk_slab_superslab(slab), first);
+	hk_pool_give(slab);
+	/* But slots whose pages are there come first, and the others of the fullest then. */
+	hk_pool_release(&released);
+	slab = take(1, 1, &zero);
+	ck_assert_ptr_eq(hk_slab_superslab(slab), second);
+	hk_pool_give(slabs[HK_SLOTS / 2]);
+	slabs[HK_SLOTS / 2] = take(1, 1, &zero);
+	ck_assert(!zero);
+	ck_assert_ptr_eq(hk_slab_superslab(slabs[HK_SLOTS / 2]), first);
+	slabs[0] = take(1, 1, &zero);
+	ck_assert(zero);
+	ck_assert_ptr_eq(hk_slab_superslab(slabs[0]), second);
 	give(slab);
+	give(slabs[0]);
 	for (size_t i = 0; i < 3 * HK_SLOTS; i++) {
 		bool given = i < HK_SLOTS / 2 || i == HK_SLOTS + 3 || i == HK_SLOTS + 9 ||
 			     i > 2 * HK_SLOTS;

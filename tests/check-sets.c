@@ -11,7 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include "depot.h"
+#include "slab.h"
 #include "magazine.h"
 #include "pool.h"
 
@@ -748,11 +748,11 @@ START_TEST(what_lies_idle_goes_home)
 	pass_interval();
 	/* All of this was used in the interval that ends here. */
 	ck_assert_uint_gt(set->magazine[idle].count, 100);
-	ck_assert_uint_gt(hk_depots[idle].count, 100);
+	ck_assert_uint_gt(hk_classes[idle].depot.count, 100);
 	fill(busy, 3000);
 	pass_interval();
 	ck_assert_uint_eq(set->magazine[idle].count, 0);
-	ck_assert_uint_eq(hk_depots[idle].count, 0);
+	ck_assert_uint_eq(hk_classes[idle].depot.count, 0);
 	ck_assert_uint_eq(hk_classes[idle].used, 0);
 	ck_assert_uint_eq(set->magazine[idle].capacity, start);
 	ck_assert_uint_gt(set->magazine[busy].count, 50);
