@@ -34,10 +34,10 @@ HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 /* NULL is free to be freed; keeps errno. */
 HK_INLINE void hk_heap_free(void *block, const char *function)
 {
-	unsigned kind = hk_registry_kind(block);
+	size_t kind = hk_registry_kind(block);
 
 	if (HK_POISON && kind >= 1 && kind <= HK_CLASSES)
-		hk_heap_freed(block, kind, function);
+		hk_heap_freed(block, (unsigned)kind, function);
 	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
 		hk_heap_free_slow(block, function);
 }

@@ -57,7 +57,7 @@ HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
 			      "subl $1, %k[count]\n\t"
 			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
 			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&r"(popped)
+			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&a"(popped)
 			      : HK_RSEQ_INPUTS(kind)
 			      : "memory", "cc"
 			      : failed);
