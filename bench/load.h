@@ -180,6 +180,22 @@ static inline size_t load_between(uint64_t bits, size_t lowest, size_t largest)
 	return lowest + load_below(bits >> 32, largest - lowest + 1);
 }
 
+/* The first `count' of `blocks' entries become a random choice of them, in random order. */
+static inline void load_shuffle(unsigned char **block, uint32_t *size, size_t blocks,
+				size_t count, uint64_t *state)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t j = i + load_below(load_random(state), blocks - i);
+		unsigned char *moved_block = block[i];
+		uint32_t moved_size = size[i];
+
+		block[i] = block[j];
+		size[i] = size[j];
+		block[j] = moved_block;
+		size[j] = moved_size;
+	}
+}
+
 /* A block, its first and last byte written as any program would. */
 static inline unsigned char *load_block(size_t size)
 {
@@ -190,6 +206,17 @@ static inline unsigned char *load_block(size_t size)
 	block[0] = (unsigned char)size;
 	block[size - 1] = (unsigned char)size;
 	return (unsigned char *)block;
+}
+
+/*
+ * What the program may use of a block, by the allocator's own word.  Through a pointer that
+ * the compiler can not see through, or it would believe that the block has the size asked.
+ */
+static inline size_t load_usable(void *block)
+{
+	size_t (*volatile usable_size)(void *) = malloc_usable_size;
+
+	return usable_size(block);
 }
 
 /* The number, in KiB, that follows a field's name in a file of /proc/self. */
@@ -340,9 +367,11 @@ static inline const char *load_trim(void)
  */
 static inline void load_begin(void)
 {
-	static const char *const names[] = { "malloc", "calloc", "realloc", "free" };
+	static const char *const names[] = { "malloc", "calloc", "realloc", "free",
+					     "malloc_usable_size" };
 	load_function volatile bound[] = { (load_function)malloc, (load_function)calloc,
-					   (load_function)realloc, (load_function)free };
+					   (load_function)realloc, (load_function)free,
+					   (load_function)malloc_usable_size };
 	char self[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
