@@ -45,6 +45,9 @@ int main(int argc, char **argv)
 		load_die("%s: sizes or percentage out of range", argv[0]);
 
 	size_t kept = blocks * values[3] / 100;
+	if (!kept)
+		load_die("%s: with nothing kept there is nothing to compare with",
+			 argv[0]);
 	/* A quarter more than the mean: thousands of random sizes do not stray so far. */
 	size_t most = kept + target / ((lowest + later) / 2) * 5 / 4;
 	if (most < blocks)

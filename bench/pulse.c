@@ -7,8 +7,9 @@
  * next round; one that gives nothing back holds the peak for ever.  So told are the time,
  * the system calls that map, unmap and purge, and what is still resident REST_S seconds
  * after the last round, while the program makes a few requests now and then, but no call
- * to give memory back.  Empty superblocks that thrash between an allocator and the kernel
- * are what Berger and others' "Hoard" (ASPLOS 2000) keeps some of them for.
+ * to give memory back.  Berger and others, "Hoard" (ASPLOS 2000), allow each heap a slack
+ * so that superblocks do not thrash between heaps; the same is asked for here between an
+ * allocator and the kernel.
  *
  * The calls are counted in a child that runs the same rounds before the timed ones, by its
  * parent, which traces it (ptrace(2)): exact, and the timed rounds are not slowed down.
