@@ -5,10 +5,14 @@
  */
 #include "dump.h"
 
+#include <string.h>
+
 #include "config.h"
+#include "fork.h"
 #include "size_class.h"
 #include "stats.h"
 #include "text.h"
+#include "timing.h"
 
 enum counter_type { GAUGE, COUNTER };
 
@@ -50,6 +54,22 @@ static void option_text(unsigned i, char *name, char *value, size_t size)
 		value[0] = '\0';
 }
 
+/* What HAKMEM_TIMING measures. */
+struct measured {
+	bool on;
+	struct hk_timing timing[HK_TIMED];
+	struct hk_locks_report locks;
+};
+
+static void measure(struct measured *measured)
+{
+	measured->on = hk_timing_is_on();
+	if (!measured->on)
+		return;
+	hk_timing_read(measured->timing);
+	hk_locks_report(&measured->locks);
+}
+
 /* ---- text ---- */
 
 static void text_classes(struct hk_text *text, const struct hk_snapshot *snapshot)
@@ -69,13 +89,47 @@ static void text_classes(struct hk_text *text, const struct hk_snapshot *snapsho
 		(unsigned long)snapshot->total.large_live);
 }
 
-static void dump_text(struct hk_text *text, const struct hk_snapshot *snapshot)
+static void text_lock(struct hk_text *text, const struct hk_lock_report *lock)
+{
+	hk_text(text, " %14lu %14lu %16lu\n", lock->acquired, lock->contended,
+		lock->waited_ns);
+}
+
+static void text_measured(struct hk_text *text, const struct measured *measured)
+{
+	const struct hk_locks_report *locks = &measured->locks;
+
+	if (!measured->on)
+		return;
+	hk_text(text, "%-20s %14s %14s %16s\n", "timing", "count", "longest ns",
+		"total ns");
+	for (unsigned i = 0; i < HK_TIMED; i++)
+		hk_text(text, "%-20s %14lu %14lu %16lu\n", hk_timed_names[i],
+			measured->timing[i].count, measured->timing[i].longest_ns,
+			measured->timing[i].total_ns);
+	hk_text(text, "%-20s %14s %14s %16s\n", "lock", "acquired", "contended",
+		"waited ns");
+	for (size_t i = 0; i < locks->names; i++) {
+		hk_text(text, "%-20s", locks->named[i].name);
+		text_lock(text, &locks->named[i]);
+	}
+	for (unsigned i = 0; i < HK_CONTENDED_CLASSES && locks->classes[i].size_class;
+	     i++) {
+		hk_text(text, "class %-14lu",
+			hk_class_size(locks->classes[i].size_class));
+		text_lock(text, &locks->classes[i]);
+	}
+}
+
+static void dump_text(struct hk_text *text, const struct hk_snapshot *snapshot,
+		      const struct measured *measured)
 {
 	hk_text(text, "hakmem %s statistics\n", hakmem_version());
 	for (size_t i = 0; i < COUNTERS; i++)
 		hk_text(text, "%-26s %16lu  %s\n", counters[i].name,
 			value_of(snapshot, &counters[i]), counters[i].help);
 	text_classes(text, snapshot);
+	text_measured(text, measured);
 	for (unsigned i = 0; i < HK_OPTIONS; i++) {
 		char name[HK_OPTION_NAME_MAX], value[64];
 
@@ -102,7 +156,51 @@ static void json_string(struct hk_text *text, const char *string)
 	hk_text(text, "\"");
 }
 
-static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot)
+static void json_lock(struct hk_text *text, const struct hk_lock_report *lock)
+{
+	hk_text(text, "\"acquired\":%lu,\"contended\":%lu,\"waited_ns\":%lu",
+		lock->acquired, lock->contended, lock->waited_ns);
+}
+
+static void json_contended_classes(struct hk_text *text,
+				   const struct hk_locks_report *locks)
+{
+	hk_text(text, ",\"most_contended\":[");
+	for (unsigned i = 0; i < HK_CONTENDED_CLASSES && locks->classes[i].size_class;
+	     i++) {
+		hk_text(text, "%s{\"size\":%lu,", i ? "," : "",
+			hk_class_size(locks->classes[i].size_class));
+		json_lock(text, &locks->classes[i]);
+		hk_text(text, "}");
+	}
+	hk_text(text, "]");
+}
+
+static void json_measured(struct hk_text *text, const struct measured *measured)
+{
+	const struct hk_locks_report *locks = &measured->locks;
+
+	if (!measured->on)
+		return;
+	hk_text(text, ",\"timing\":{");
+	for (unsigned i = 0; i < HK_TIMED; i++)
+		hk_text(text,
+			"%s\"%s\":{\"count\":%lu,\"total_ns\":%lu,\"longest_ns\":%lu}",
+			i ? "," : "", hk_timed_names[i], measured->timing[i].count,
+			measured->timing[i].total_ns, measured->timing[i].longest_ns);
+	hk_text(text, "},\"locks\":{");
+	for (size_t i = 0; i < locks->names; i++) {
+		hk_text(text, "%s\"%s\":{", i ? "," : "", locks->named[i].name);
+		json_lock(text, &locks->named[i]);
+		if (!strcmp(locks->named[i].name, HK_LOCKS_OF_CLASSES))
+			json_contended_classes(text, locks);
+		hk_text(text, "}");
+	}
+	hk_text(text, "}");
+}
+
+static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot,
+		      const struct measured *measured)
 {
 	const char *comma = "";
 
@@ -123,8 +221,10 @@ static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot)
 			stats->blocks_cached, stats->refills, stats->spills);
 		comma = ",";
 	}
-	hk_text(text, "],\"medium\":{\"live\":%lu,\"bytes\":%lu},\"options\":{",
-		snapshot->medium_live, snapshot->medium_bytes);
+	hk_text(text, "],\"medium\":{\"live\":%lu,\"bytes\":%lu}", snapshot->medium_live,
+		snapshot->medium_bytes);
+	json_measured(text, measured);
+	hk_text(text, ",\"options\":{");
 	for (unsigned i = 0; i < HK_OPTIONS; i++) {
 		char name[HK_OPTION_NAME_MAX], value[64];
 
@@ -169,7 +269,82 @@ static void metrics_family(struct hk_text *text, const struct counter *counter)
 		counter->type == COUNTER ? "counter" : "gauge", family, counter->help);
 }
 
-static void dump_metrics(struct hk_text *text, const struct hk_snapshot *snapshot)
+struct metric {
+	const char *family, *help;
+	enum counter_type type;
+	size_t offset; /* in hk_timing, or in hk_lock_report */
+};
+
+static const struct metric timing_metrics[] = {
+	{ "timed_calls", "how often the slow path was taken", COUNTER,
+	  offsetof(struct hk_timing, count) },
+	{ "timed_nanoseconds", "time spent there", COUNTER,
+	  offsetof(struct hk_timing, total_ns) },
+	{ "timed_longest_nanoseconds", "the longest time spent there at once", GAUGE,
+	  offsetof(struct hk_timing, longest_ns) },
+};
+
+static const struct metric lock_metrics[] = {
+	{ "acquisitions", "how often the lock was taken", COUNTER,
+	  offsetof(struct hk_lock_report, acquired) },
+	{ "waits", "acquisitions that had to wait", COUNTER,
+	  offsetof(struct hk_lock_report, contended) },
+	{ "waited_nanoseconds", "time spent waiting", COUNTER,
+	  offsetof(struct hk_lock_report, waited_ns) },
+};
+
+#define METRICS(table) (sizeof(table) / sizeof((table)[0]))
+
+static unsigned long number_at(const void *base, size_t offset)
+{
+	return *(const uint64_t *)((const char *)base + offset);
+}
+
+static void metrics_head(struct hk_text *text, const char *prefix,
+			 const struct metric *metric)
+{
+	hk_text(text, "# TYPE hakmem_%s%s %s\n# HELP hakmem_%s%s %s\n", prefix,
+		metric->family, metric->type == COUNTER ? "counter" : "gauge", prefix,
+		metric->family, metric->help);
+}
+
+static void metrics_timing(struct hk_text *text, const struct measured *measured)
+{
+	for (size_t i = 0; i < METRICS(timing_metrics); i++) {
+		const struct metric *metric = &timing_metrics[i];
+
+		metrics_head(text, "", metric);
+		for (unsigned j = 0; j < HK_TIMED; j++)
+			hk_text(text, "hakmem_%s%s{path=\"%s\"} %lu\n", metric->family,
+				metric->type == COUNTER ? "_total" : "",
+				hk_timed_names[j],
+				number_at(&measured->timing[j], metric->offset));
+	}
+}
+
+/* A size class's lock is in a family of its own, or it would count twice in a sum. */
+static void metrics_locks(struct hk_text *text, const struct hk_locks_report *locks)
+{
+	for (size_t i = 0; i < METRICS(lock_metrics); i++) {
+		const struct metric *metric = &lock_metrics[i];
+
+		metrics_head(text, "lock_", metric);
+		for (size_t j = 0; j < locks->names; j++)
+			hk_text(text, "hakmem_lock_%s_total{lock=\"%s\"} %lu\n",
+				metric->family, locks->named[j].name,
+				number_at(&locks->named[j], metric->offset));
+		metrics_head(text, "class_lock_", metric);
+		for (unsigned j = 0;
+		     j < HK_CONTENDED_CLASSES && locks->classes[j].size_class; j++)
+			hk_text(text, "hakmem_class_lock_%s_total{size=\"%lu\"} %lu\n",
+				metric->family,
+				hk_class_size(locks->classes[j].size_class),
+				number_at(&locks->classes[j], metric->offset));
+	}
+}
+
+static void dump_metrics(struct hk_text *text, const struct hk_snapshot *snapshot,
+			 const struct measured *measured)
 {
 	for (size_t i = 0; i < COUNTERS; i++) {
 		metrics_family(text, &counters[i]);
@@ -182,21 +357,27 @@ static void dump_metrics(struct hk_text *text, const struct hk_snapshot *snapsho
 		      offsetof(struct hk_class_stats, blocks_live));
 	metrics_class(text, "blocks_cached", "blocks in magazines and depots", snapshot,
 		      offsetof(struct hk_class_stats, blocks_cached));
+	if (measured->on) {
+		metrics_timing(text, measured);
+		metrics_locks(text, &measured->locks);
+	}
 	hk_text(text, "# EOF\n");
 }
 
 int hk_dump(int fd, uint32_t format)
 {
 	struct hk_snapshot snapshot;
+	struct measured measured;
 	struct hk_text text;
 
 	hk_stats_take(&snapshot);
+	measure(&measured);
 	hk_text_open(&text, fd);
 	if (format == HAKMEM_TEXT)
-		dump_text(&text, &snapshot);
+		dump_text(&text, &snapshot, &measured);
 	else if (format == HAKMEM_JSON)
-		dump_json(&text, &snapshot);
+		dump_json(&text, &snapshot, &measured);
 	else
-		dump_metrics(&text, &snapshot);
+		dump_metrics(&text, &snapshot, &measured);
 	return hk_text_close(&text);
 }

@@ -10,7 +10,6 @@
 #include "depot.h"
 #include "dump.h"
 #include "fork.h"
-#include "lock.h"
 #include "os.h"
 #include "sets.h"
 #include "size_class.h"
@@ -26,13 +25,13 @@ static const struct {
 	sizeof("hakmem"), sizeof(HK_VERSION), 1, "hakmem", HK_VERSION
 };
 
-static struct hk_lock init_lock;
+struct hk_lock hk_init_lock;
 
 void hk_init_slow(void)
 {
-	hk_lock(&init_lock);
+	hk_lock(&hk_init_lock);
 	if (atomic_load_explicit(&hk_ready, memory_order_relaxed)) {
-		hk_unlock(&init_lock);
+		hk_unlock(&hk_init_lock);
 		return;
 	}
 	/* None of these may allocate: a call of malloc would come back here. */
@@ -43,7 +42,7 @@ void hk_init_slow(void)
 	hk_config_read_environment();
 	hk_sets_init();
 	atomic_store_explicit(&hk_ready, true, memory_order_release);
-	hk_unlock(&init_lock);
+	hk_unlock(&hk_init_lock);
 	/*
 	 * This may.  First of all handlers to be registered, ours are the last to run before
 	 * fork() and the first after it, so those of others may allocate.

@@ -8,9 +8,10 @@
 
 #include <stdatomic.h>
 
-#include "base.h"
+#include "lock.h"
 
 extern _Atomic bool hk_ready;
+extern struct hk_lock hk_init_lock;
 HK_COLD void hk_init_slow(void);
 
 static inline void hk_init(void)

@@ -7,6 +7,7 @@
 #include "lock.h"
 
 #include "os.h"
+#include "timing.h"
 
 /*
  * Critical sections are some tens to hundreds of nanoseconds; a futex round trip costs
@@ -16,6 +17,8 @@
 
 HK_COLD void hk_lock_wait(struct hk_lock *lock)
 {
+	uint64_t start = hk_timing_start();
+
 	for (unsigned i = 0; i < SPINS; i++) {
 		uint32_t free = 0;
 
@@ -31,6 +34,8 @@ HK_COLD void hk_lock_wait(struct hk_lock *lock)
 		hk_os_futex_wait(&lock->state, 2);
 held:
 	lock->contended++;
+	if (start)
+		lock->waited_ns += hk_timing_now() - start;
 }
 
 HK_COLD void hk_lock_wake(struct hk_lock *lock)

@@ -14,7 +14,13 @@
 
 struct hk_lock {
 	_Atomic uint32_t state; /* 0 free, 1 held, 2 held and waited for */
-	uint32_t contended; /* acquisitions that had to wait; changed by the holder only */
+	/*
+	 * Changed by the holder only, whose cache line it is: cheaper than to ask whether
+	 * anyone wants to know.
+	 */
+	uint32_t contended; /* acquisitions that had to wait */
+	uint64_t acquired;  /* all of them */
+	uint64_t waited_ns; /* by the contended ones, while HAKMEM_TIMING is on */
 };
 
 static inline void hk_pause_cpu(void)
@@ -36,6 +42,7 @@ static inline void hk_lock(struct hk_lock *lock)
 	if (HK_UNLIKELY(!atomic_compare_exchange_strong_explicit(
 		    &lock->state, &free, 1, memory_order_acquire, memory_order_relaxed)))
 		hk_lock_wait(lock);
+	lock->acquired++;
 }
 
 /* false: someone else holds it. */
@@ -43,8 +50,11 @@ static inline bool hk_trylock(struct hk_lock *lock)
 {
 	uint32_t free = 0;
 
-	return atomic_compare_exchange_strong_explicit(
-		&lock->state, &free, 1, memory_order_acquire, memory_order_relaxed);
+	if (!atomic_compare_exchange_strong_explicit(
+		    &lock->state, &free, 1, memory_order_acquire, memory_order_relaxed))
+		return false;
+	lock->acquired++;
+	return true;
 }
 
 static inline void hk_unlock(struct hk_lock *lock)

@@ -13,6 +13,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "timing.h"
 
 /* A sequence may be aborted; after so many, something is single-stepping us. */
 #define TRIES 3
@@ -187,6 +188,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t n = 1, pushed = 0;
 	void *block, **batch;
+	uint64_t start;
 
 	*zero = false;
 	/* Not only an empty magazine comes here: also every call of the per-thread form. */
@@ -202,9 +204,13 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 		n = hk_set_grow(size_class) / 2;
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
+	start = hk_timing_start();
 	n = fill_depot(size_class, n, zero);
-	if (!n)
-		return take_larger(size_class, zero);
+	if (!n) {
+		block = take_larger(size_class, zero);
+		hk_timing_end(HK_TIMED_REFILL, start);
+		return block;
+	}
 	batch = &depot->blocks[depot->count - n];
 	block = batch[n - 1];
 	if (n > 1)
@@ -215,6 +221,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	hk_depot_taken_locked(depot, pushed + 1);
 	hk_classes[size_class].refills++;
 	hk_unlock(&hk_classes[size_class].lock);
+	hk_timing_end(HK_TIMED_REFILL, start);
 	return block;
 }
 
@@ -224,6 +231,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t n = 0;
+	uint64_t start;
 	bool tidy;
 
 	if (HK_LIKELY(push(size_class, block)))
@@ -237,6 +245,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 				return;
 		}
 	}
+	start = hk_timing_start();
 	hk_lock(&hk_classes[size_class].lock);
 	if (n)
 		depot->count += pop_batch(size_class, &depot->blocks[depot->count], n);
@@ -244,6 +253,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 		depot->blocks[depot->count++] = block;
 	tidy = hk_depot_settle_locked(size_class, function);
 	hk_unlock(&hk_classes[size_class].lock);
+	hk_timing_end(HK_TIMED_SPILL, start);
 	if (tidy)
 		hk_pool_tidy();
 }

@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "timing.h"
+
 size_t hk_os_page_size = 4096;
 
 static _Atomic size_t mapped;
@@ -51,12 +53,15 @@ void hk_os_init(void)
 static void *map_pages(void *hint, size_t size)
 {
 	int kept = errno;
+	uint64_t start;
 	void *base;
 
 	if (told_to_fail(HK_OS_MAP))
 		return NULL;
+	start = hk_timing_start();
 	base = mmap(hint, size, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	hk_timing_end(HK_TIMED_MAP, start);
 	errno = kept;
 	if (base == MAP_FAILED)
 		return NULL;
@@ -67,11 +72,14 @@ static void *map_pages(void *hint, size_t size)
 bool hk_os_unmap(void *base, size_t size)
 {
 	int kept = errno;
+	uint64_t start;
 	bool done;
 
 	if (told_to_fail(HK_OS_UNMAP))
 		return false;
+	start = hk_timing_start();
 	done = munmap(base, size) == 0;
+	hk_timing_end(HK_TIMED_UNMAP, start);
 	errno = kept;
 	if (done)
 		atomic_fetch_sub_explicit(&mapped, size, memory_order_relaxed);
@@ -111,12 +119,15 @@ void *hk_os_map(size_t size, size_t alignment, void *hint)
 bool hk_os_purge(void *base, size_t size)
 {
 	int kept = errno;
+	uint64_t start;
 	bool done;
 
 	if (told_to_fail(HK_OS_PURGE))
 		return false;
+	start = hk_timing_start();
 	/* Not MADV_FREE: it would hide the memory from its owner's resident size. */
 	done = madvise(base, size, MADV_DONTNEED) == 0;
+	hk_timing_end(HK_TIMED_PURGE, start);
 	errno = kept;
 	return done;
 }
@@ -238,6 +249,14 @@ uint64_t hk_os_now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t hk_os_now_ns(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + 1;
 }
 
 uint64_t hk_os_thread_id(void)

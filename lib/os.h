@@ -49,7 +49,9 @@ bool hk_os_membarrier(int command);
 /* CPUs that the process may use at a time: by its affinity, and its cgroup's cpu.max. */
 unsigned hk_os_cpus(void);
 
+/* Coarse; and to the nanosecond, never 0.  By the vDSO, without a system call. */
 uint64_t hk_os_now_ms(void);
+uint64_t hk_os_now_ns(void);
 uint64_t hk_os_thread_id(void);
 void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected);
 void hk_os_futex_wake(_Atomic uint32_t *word, int waiters);

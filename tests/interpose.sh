@@ -88,6 +88,62 @@ module()
 		>"$work/cc.log" 2>&1
 }
 
+timing_is_in_json()
+{
+	python3 -c '
+import json, sys
+dump = json.load(open(sys.argv[1]))
+timing, locks = dump["timing"], dump["locks"]
+assert set(timing) == {"refill", "spill", "map", "purge", "unmap"}
+for path in timing.values():
+    assert path["count"] > 0 and 0 < path["longest_ns"] <= path["total_ns"]
+assert {"init", "config", "sets", "classes", "pool", "large"} <= set(locks)
+for lock in locks.values():
+    assert lock["acquired"] > 0 and lock["acquired"] >= lock["contended"]
+assert len(locks["classes"]["most_contended"]) <= 3
+' "$1"
+}
+
+timing_is_in_text()
+{
+	[ "$(grep -c -E '^(refill|spill|map|purge|unmap) +[1-9]' "$1")" = 5 ] &&
+		[ "$(grep -c -E '^(init|config|sets|classes|pool|large) +[1-9]' "$1")" = 6 ]
+}
+
+timing_is_in_openmetrics()
+{
+	[ "$(grep -c -E '^hakmem_timed_calls_total\{path="[a-z]+"\} [1-9]' "$1")" = 5 ] &&
+		grep -q '^hakmem_lock_acquisitions_total{lock="classes"} [1-9]' "$1" &&
+		grep -q '^hakmem_lock_waited_nanoseconds_total{lock="pool"} ' "$1"
+}
+
+# Anything of it but the option.
+no_dump_has_timing()
+{
+	! grep -v -E '^option timing' "$work/dump.text" | grep -i -E 'timing|timed|acquired' &&
+		! grep -E '"(timing|locks)":\{' "$work/dump.json" &&
+		! grep -E 'hakmem_(timed|lock_[^c]|class_lock)' "$work/dump.openmetrics"
+}
+
+run_timing()
+{
+	suffix=$1
+	HAKMEM_TIMING=1
+	export HAKMEM_TIMING
+	run "ctl with HAKMEM_TIMING$suffix" interpose-ctl "$work"
+	unset HAKMEM_TIMING
+	if command -v python3 >/dev/null 2>&1; then
+		ok "timing$suffix: is in the JSON dump" timing_is_in_json "$work/dump.json"
+	else
+		skip "timing$suffix: is in the JSON dump" "python3 is not installed"
+	fi
+	ok "timing$suffix: is in the text dump" timing_is_in_text "$work/dump.text"
+	ok "timing$suffix: is in the OpenMetrics dump" timing_is_in_openmetrics \
+		"$work/dump.openmetrics"
+	ok "timing$suffix: that dump is OpenMetrics" openmetrics_is_well_formed \
+		"$work/dump.openmetrics"
+}
+
 # run_all SUFFIX: every program, each label with the suffix.
 run_all()
 {
@@ -119,4 +175,6 @@ run_all()
 		"$work/dump.openmetrics"
 	ok "ctl$suffix: the text dump has its first line" \
 		grep -q '^hakmem 0.1.0 statistics$' "$work/dump.text"
+	ok "ctl$suffix: nothing is measured that was not asked for" no_dump_has_timing
+	run_timing "$suffix"
 }
