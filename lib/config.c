@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "debug/poison.h"
 #include "fatal.h"
 #include "size_class.h"
@@ -396,6 +397,8 @@ int hk_config_set(const char *name, const char *value)
 	hk_lock(&hk_config_lock);
 	valid = store((enum hk_option)which, value);
 	hk_unlock(&hk_config_lock);
+	if (valid && which == HK_OPTION_BACKGROUND)
+		hk_background_changed();
 	return valid ? 0 : EINVAL;
 }
 

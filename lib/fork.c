@@ -12,6 +12,7 @@
  */
 #include "fork.h"
 
+#include "background.h"
 #include "config.h"
 #include "init.h"
 #include "large.h"
@@ -150,4 +151,5 @@ void hk_fork_child(void)
 		hk_lock_reset(lock_at(i));
 	hk_pool_adopt();
 	hk_sets_adopt();
+	hk_background_adopt();
 }

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "background.h"
 #include "config.h"
 #include "depot.h"
 #include "dump.h"
@@ -57,6 +58,7 @@ __attribute__((constructor)) static void at_start(void)
 	hk_lock(&hk_config_lock);
 	hk_config_read_environment();
 	hk_unlock(&hk_config_lock);
+	hk_background_init();
 }
 
 __attribute__((destructor)) static void at_exit(void)

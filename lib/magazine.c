@@ -7,6 +7,7 @@
  */
 #include "magazine.h"
 
+#include "background.h"
 #include "config.h"
 #include "depot.h"
 #include "os.h"
@@ -78,8 +79,6 @@ static bool flush_class(unsigned size_class, struct hk_flushed *flushed,
 
 /* ---- ageing ---- */
 
-#define INTERVAL_MS 500
-
 static _Atomic uint64_t next_tick;
 
 /*
@@ -103,13 +102,17 @@ static void age(void)
 	}
 }
 
-static void tick(void)
+/* may_start: see background.h, which does all this on its own time if it is asked for. */
+static void tick(bool may_start)
 {
-	uint64_t now = hk_os_now_ms();
-	uint64_t due = atomic_load_explicit(&next_tick, memory_order_relaxed);
+	uint64_t now, due;
 
+	if (hk_background_serves(may_start))
+		return;
+	now = hk_os_now_ms();
+	due = atomic_load_explicit(&next_tick, memory_order_relaxed);
 	if (HK_LIKELY(now < due) || !atomic_compare_exchange_strong_explicit(
-					    &next_tick, &due, now + INTERVAL_MS,
+					    &next_tick, &due, now + HK_INTERVAL_MS,
 					    memory_order_relaxed, memory_order_relaxed))
 		return;
 	if (!due || !hk_trylock(&hk_sets_lock))
@@ -117,6 +120,24 @@ static void tick(void)
 	age();
 	hk_unlock(&hk_sets_lock);
 	hk_pool_tidy();
+}
+
+bool hk_magazine_age(void)
+{
+	bool tidy = false, left;
+
+	hk_lock(&hk_sets_lock);
+	left = hk_sets_age_locked(&tidy, "free");
+	hk_unlock(&hk_sets_lock);
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		hk_lock(&hk_classes[i].lock);
+		tidy |= hk_depot_age_locked(i, "free");
+		left |= hk_classes[i].depot.count != 0;
+		hk_unlock(&hk_classes[i].lock);
+	}
+	if (tidy)
+		hk_pool_tidy();
+	return left;
 }
 
 /* ---- refill ---- */
@@ -200,7 +221,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 			if (pop(size_class, &block))
 				return block;
 		}
-		tick();
+		tick(true);
 		n = hk_set_grow(size_class) / 2;
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
@@ -237,7 +258,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	if (HK_LIKELY(push(size_class, block)))
 		return;
 	if (hk_sets_ready()) {
-		tick();
+		tick(false);
 		n = hk_set_grow(size_class) / 2;
 		n = n > HK_BATCH ? HK_BATCH : n;
 		for (unsigned i = 1; i < TRIES; i++) {

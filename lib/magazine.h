@@ -63,6 +63,13 @@ void hk_magazine_flush(bool all, struct hk_flushed *flushed, const char *functio
 void hk_magazine_release(struct hk_flushed *flushed, const char *function);
 
 /*
+ * The end of an interval, for all sets and depots: what was held in vain goes home.  Unlike
+ * the slow paths, which do it for their own, this may make membarrier(2).  true: there are
+ * blocks left that may be found idle at the next.
+ */
+bool hk_magazine_age(void);
+
+/*
  * Magazines without room from now on, so that every block passes the slow paths; or as
  * HAKMEM_MAGAZINE_BYTES says.
  */

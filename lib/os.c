@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -264,11 +265,33 @@ uint64_t hk_os_thread_id(void)
 	return (uint64_t)syscall(SYS_gettid);
 }
 
+unsigned hk_os_threads(void)
+{
+	struct stat status = { 0 };
+	int kept = errno;
+
+	/* A directory's links are its own two, and one for each directory in it. */
+	if (stat("/proc/self/task", &status) != 0 || status.st_nlink < 2)
+		status.st_nlink = 2;
+	errno = kept;
+	return (unsigned)status.st_nlink - 2;
+}
+
 void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected)
 {
 	int kept = errno;
 
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+	errno = kept;
+}
+
+void hk_os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t ms)
+{
+	struct timespec timeout = { .tv_sec = (time_t)(ms / 1000),
+				    .tv_nsec = (long)(ms % 1000) * 1000000 };
+	int kept = errno;
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &timeout, NULL, 0);
 	errno = kept;
 }
 

@@ -53,7 +53,12 @@ unsigned hk_os_cpus(void);
 uint64_t hk_os_now_ms(void);
 uint64_t hk_os_now_ns(void);
 uint64_t hk_os_thread_id(void);
+
+/* Threads of the process, with a main thread that has ended before them; 0: no telling. */
+unsigned hk_os_threads(void);
+
 void hk_os_futex_wait(_Atomic uint32_t *word, uint32_t expected);
+void hk_os_futex_wait_ms(_Atomic uint32_t *word, uint32_t expected, uint64_t ms);
 void hk_os_futex_wake(_Atomic uint32_t *word, int waiters);
 
 /* write(2) until all is written: 0, or the errno. */

@@ -416,6 +416,27 @@ void hk_pool_tidy(void)
 	hk_unlock(&hk_pool_lock);
 }
 
+uint64_t hk_pool_due_ms(void)
+{
+	uint64_t now = hk_os_now_ms(), due = UINT64_MAX, at;
+
+	hk_lock(&hk_pool_lock);
+	if (cached > hk_config_number(HK_OPTION_LRU_SUPERSLABS))
+		due = pulse.allowance ? pulse.regretted_at + CALM_MS + 1 : now;
+	if (dirty_slots) {
+		at = dirty_first->dirty_since +
+		     hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+		if (dirty_slots <= pulse.allowance &&
+		    at < pulse.regretted_at + CALM_MS + 1)
+			at = pulse.regretted_at + CALM_MS + 1;
+		due = at < due ? at : due;
+	}
+	hk_unlock(&hk_pool_lock);
+	if (due == UINT64_MAX)
+		return due;
+	return due > now ? due - now : 0;
+}
+
 void hk_pool_release(struct hk_pool_released *released)
 {
 	*released = (struct hk_pool_released){ 0 };

@@ -54,6 +54,9 @@ bool hk_pool_give(struct hk_slab *slab);
 /* Purge and unmap what is over its time or its number.  Makes system calls. */
 void hk_pool_tidy(void);
 
+/* In how many milliseconds that has work, should nothing else happen; UINT64_MAX: never. */
+uint64_t hk_pool_due_ms(void);
+
 /* Purge and unmap all that is empty, now.  Makes system calls. */
 void hk_pool_release(struct hk_pool_released *released);
 

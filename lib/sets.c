@@ -446,6 +446,72 @@ void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
 		set->budget += (capacity - start) * (size_t)info->size;
 }
 
+/* Not used since it was last asked about, and emptying it would gain something. */
+static bool is_worth_stopping(struct hk_set *set, unsigned size_class)
+{
+	struct hk_magazine *magazine = &set->magazine[size_class];
+	struct hk_magazine_use *use = &set->use[size_class];
+	uint32_t count = count_of(magazine);
+
+	return !atomic_load_explicit(&use->busy, memory_order_relaxed) &&
+	       atomic_load_explicit(&use->seen, memory_order_relaxed) == count &&
+	       (count ||
+		capacity_of(magazine) > start_capacity(hk_class_info(size_class)));
+}
+
+static bool any_worth_stopping(void)
+{
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		for (unsigned i = 1; i <= HK_CLASSES; i++) {
+			if (is_worth_stopping(set, i))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Of a set that is stopped. */
+static bool retire_magazine(struct hk_set *set, unsigned size_class, const char *function)
+{
+	const struct hk_size_class *info = hk_class_info(size_class);
+	uint32_t capacity = capacity_of(&set->magazine[size_class]);
+	uint32_t start = start_capacity(info);
+	struct hk_flushed flushed = { 0 };
+	bool tidy = drain_magazine(set, size_class, &flushed, function);
+
+	if (capacity > start) {
+		atomic_store_explicit(&set->magazine[size_class].capacity, start,
+				      memory_order_relaxed);
+		set->budget += (capacity - start) * (size_t)info->size;
+	}
+	return tidy;
+}
+
+bool hk_sets_age_locked(bool *tidy, const char *function)
+{
+	bool stopped = any_worth_stopping(), left = false;
+
+	if (stopped)
+		hk_sets_stop();
+	for (struct hk_set *set = hk_sets; set; set = set->next) {
+		for (unsigned i = 1; i <= HK_CLASSES; i++) {
+			bool idle = hk_set_is_idle(set, i);
+
+			if (idle && set->reached)
+				*tidy |= retire_magazine(set, i, function);
+			else if (idle && stopped && count_of(&set->magazine[i]))
+				/* Its thread will, at its next slow path. */
+				atomic_store_explicit(&set->wanted, true,
+						      memory_order_relaxed);
+			else
+				left |= count_of(&set->magazine[i]) != 0;
+		}
+	}
+	if (stopped)
+		hk_sets_resume();
+	return left;
+}
+
 /* ---- counts and invariants ---- */
 
 uint64_t hk_sets_count_locked(unsigned size_class)

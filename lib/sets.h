@@ -59,6 +59,13 @@ bool hk_set_is_idle(struct hk_set *set, unsigned size_class);
  */
 void hk_set_shrink_locked(struct hk_set *set, unsigned size_class);
 
+/*
+ * All sets at once: magazines that were not used since the last time are emptied, for which
+ * the sets are stopped if there are any.  *tidy: hk_pool_tidy() is due.  true: blocks are left
+ * in magazines.
+ */
+bool hk_sets_age_locked(bool *tidy, const char *function);
+
 /* Blocks of a class in all sets and in the depot; the caller holds all locks, sets stopped. */
 uint64_t hk_sets_count_locked(unsigned size_class);
 
