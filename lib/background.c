@@ -116,10 +116,14 @@ static bool main_is_next(void)
 
 /* ---- the thread ---- */
 
+/*
+ * Whoever rings has stored before what the thread is to see: main_ended, the option.  Both
+ * exchange the bell, and one of the two comes second: the ringer, who then finds it set and
+ * wakes the thread; or the thread, whose exchange has acquired what the ringer's released.
+ */
 static void ring(void)
 {
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_exchange_explicit(&bell, AWAKE, memory_order_seq_cst) != AWAKE)
+	if (atomic_exchange_explicit(&bell, AWAKE, memory_order_acq_rel) != AWAKE)
 		hk_os_futex_wake(&bell, 1);
 }
 
@@ -138,9 +142,7 @@ static bool is_wanted(void)
 /* false: it was woken.  UINT64_MAX: however long it takes. */
 static bool sleep_for(uint32_t how, uint64_t ms)
 {
-	/* main_ended and the option are stored before the bell is rung: see them, or hear it. */
-	atomic_store_explicit(&bell, how, memory_order_seq_cst);
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_exchange_explicit(&bell, how, memory_order_acq_rel);
 	if (atomic_load_explicit(&main_ended, memory_order_relaxed) &&
 	    ms > HK_INTERVAL_MS)
 		ms = HK_INTERVAL_MS;
@@ -148,7 +150,7 @@ static bool sleep_for(uint32_t how, uint64_t ms)
 		hk_os_futex_wait(&bell, how);
 	else if (is_wanted())
 		hk_os_futex_wait_ms(&bell, how, ms);
-	return atomic_exchange_explicit(&bell, AWAKE, memory_order_seq_cst) == how;
+	return atomic_exchange_explicit(&bell, AWAKE, memory_order_acq_rel) == how;
 }
 
 /* How long until something can be purged; what the kernel refuses can wait. */

@@ -3,17 +3,17 @@
  * depot.h - free blocks of a class between the magazines and the slabs, so that producers
  * and consumers on different CPUs move a batch for the price of one block.
  *
- * A stack of blocks per class, under the class's lock and in its cache line.  Batches of up to HK_BATCH go to and
- * from its top; a batch that makes it more than the class's depot_max goes on to the slabs,
- * and so does what lies at its bottom untouched for an interval (the working set of Bonwick
- * and Adams, USENIX 2001, section 3.2).
+ * A stack of blocks per class, under the class's lock and in its cache line.  Batches of up to
+ * HK_BATCH go to and from its top; a batch that makes it more than the class's depot_max goes
+ * on to the slabs, and so does what lies at its bottom untouched for an interval (the working
+ * set of Bonwick and Adams, USENIX 2001, section 3.2).
  */
 #ifndef HK_DEPOT_H
 #define HK_DEPOT_H
 
 #include "base.h"
 
-#define HK_BATCH 256u
+#define HK_BATCH 512u
 #define HK_DEPOT_MAX 2048
 
 struct hk_depot {

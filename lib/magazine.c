@@ -19,6 +19,9 @@
 /* A sequence may be aborted; after so many, something is single-stepping us. */
 #define TRIES 3
 
+/* So many neighbours are worth a sequence of their own. */
+#define RUN_LEAST 16
+
 static bool pop(unsigned size_class, void **block)
 {
 	if (HK_RSEQ && hk_rseq_area)
@@ -142,25 +145,47 @@ bool hk_magazine_age(void)
 
 /* ---- refill ---- */
 
-/*
- * Up to n blocks on top of the depot, from the slabs if it has none; returns with the lock
- * held and how many, or without it and 0.
- */
-static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
+/* What a refill has found, under the class's lock. */
+struct batch {
+	char *lowest; /* neighbours, fresh from a slab ... */
+	uint32_t neighbours;
+	uint32_t blocks; /* ... and on top of the depot */
+};
+
+/* Up to n blocks from the depot or, if it has none, from the slabs; false: nor have they. */
+static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
+	bool ignored;
+
+	batch->neighbours = 0;
+	if (!depot->count) {
+		if (HK_RSEQ && hk_rseq_area)
+			batch->neighbours = hk_slab_take_run_locked(size_class, n,
+								    &batch->lowest, zero);
+		n -= batch->neighbours;
+		if (n)
+			depot->count = hk_slab_take_locked(size_class, depot->blocks, n,
+							   batch->neighbours ? &ignored
+									     : zero);
+	}
+	batch->blocks = n < depot->count ? n : depot->count;
+	return batch->neighbours || batch->blocks;
+}
+
+/* The same, with a new slab if need be; returns with the lock held, or false without. */
+static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool *zero)
+{
 	struct hk_class *class = &hk_classes[size_class];
 	unsigned slots = hk_class_info(size_class)->slots;
 	struct hk_flushed flushed;
 	struct hk_pool_released released;
 	struct hk_slab *slab;
-	bool slab_zero;
+	bool slab_zero, found;
 
 	hk_lock(&class->lock);
-	if (!depot->count)
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
-	if (depot->count)
-		goto filled;
+	if (find_batch(size_class, n, batch, zero))
+		return true;
 	hk_unlock(&class->lock);
 
 	slab = hk_pool_take(size_class, slots, 1, false, &slab_zero);
@@ -171,21 +196,41 @@ static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
 		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
 	}
 	hk_lock(&class->lock);
-	if (!depot->count)
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
+	found = find_batch(size_class, n, batch, zero);
 	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
-	if (slab && depot->count) {
+	if (slab && found) {
 		hk_pool_give(slab);
 	} else if (slab) {
 		hk_slab_attach_locked(size_class, slab, slab_zero);
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
+		found = find_batch(size_class, n, batch, zero);
 	}
-	if (!depot->count) {
+	if (!found)
 		hk_unlock(&class->lock);
-		return 0;
-	}
-filled:
-	return n < depot->count ? n : depot->count;
+	return found;
+}
+
+/* To the magazine, in order, what there is room for; the rest stays in the depot. */
+static void load_blocks(unsigned size_class, uint32_t n)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	void **blocks = &depot->blocks[depot->count - n];
+	uint32_t pushed = n ? push_batch(size_class, blocks, n) : 0;
+
+	for (uint32_t i = pushed; i < n; i++)
+		blocks[i - pushed] = blocks[i];
+	hk_depot_taken_locked(depot, pushed);
+}
+
+/* The same for neighbours, the highest first. */
+static void load_neighbours(unsigned size_class, char *lowest, uint32_t n)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	ptrdiff_t size = (ptrdiff_t)hk_class_size(size_class);
+
+	if (n)
+		n -= hk_rseq_push_run(size_class, lowest + (n - 1) * size, -size, n);
+	while (n--)
+		depot->blocks[depot->count++] = lowest + n * size;
 }
 
 /* No slab of its own to be had: TINY_FIRST classes take a block of a larger class. */
@@ -207,9 +252,10 @@ static void *take_larger(unsigned size_class, bool *zero)
 void *hk_magazine_refill(unsigned size_class, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
-	uint32_t n = 1, pushed = 0;
-	void *block, **batch;
+	struct batch batch;
 	uint64_t start;
+	uint32_t n = 1;
+	void *block;
 
 	*zero = false;
 	/* Not only an empty magazine comes here: also every call of the per-thread form. */
@@ -226,20 +272,22 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
 	start = hk_timing_start();
-	n = fill_depot(size_class, n, zero);
-	if (!n) {
+	if (!get_batch(size_class, n, &batch, zero)) {
 		block = take_larger(size_class, zero);
 		hk_timing_end(HK_TIMED_REFILL, start);
 		return block;
 	}
-	batch = &depot->blocks[depot->count - n];
-	block = batch[n - 1];
-	if (n > 1)
-		pushed = push_batch(size_class, batch, n - 1);
-	/* There was not room for all: those stay, the gap closes. */
-	for (uint32_t i = pushed; i < n - 1; i++)
-		batch[i - pushed] = batch[i];
-	hk_depot_taken_locked(depot, pushed + 1);
+	/* The caller's is the one that would be popped first. */
+	if (batch.neighbours) {
+		block = batch.lowest;
+		load_blocks(size_class, batch.blocks);
+		load_neighbours(size_class, batch.lowest + hk_class_size(size_class),
+				batch.neighbours - 1);
+	} else {
+		block = depot->blocks[depot->count - 1];
+		hk_depot_taken_locked(depot, 1);
+		load_blocks(size_class, batch.blocks - 1);
+	}
 	hk_classes[size_class].refills++;
 	hk_unlock(&hk_classes[size_class].lock);
 	hk_timing_end(HK_TIMED_REFILL, start);
@@ -248,12 +296,51 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 
 /* ---- spill ---- */
 
+/* Neighbours: to the depot as far as it has room, then to the slabs. */
+static bool put_neighbours(unsigned size_class, char *block, ptrdiff_t step, uint32_t n,
+			   const char *function)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	uint32_t most = hk_class_info(size_class)->depot_max;
+
+	for (; n && depot->count < most; n--, block += step)
+		depot->blocks[depot->count++] = block;
+	if (!n)
+		return false;
+	hk_classes[size_class].spills++;
+	if (step < 0)
+		block += (n - 1) * step;
+	return hk_slab_give_run_locked(size_class, block, n, function);
+}
+
+/* Send n blocks of the magazine home, by neighbours while there are many of them. */
+static bool unload(unsigned size_class, uint32_t n, const char *function)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	ptrdiff_t size = (ptrdiff_t)hk_class_size(size_class), step;
+	uint32_t run, left = n;
+	bool tidy = false;
+	char *last;
+
+	if (HK_RSEQ && hk_rseq_area) {
+		while (left >= RUN_LEAST &&
+		       (run = hk_rseq_pop_run(size_class, left, RUN_LEAST, size, &last,
+					      &step))) {
+			tidy |= put_neighbours(size_class, last, -step, run, function);
+			left -= run;
+		}
+	}
+	if (left > n / 2)
+		depot->count += pop_batch(size_class, &depot->blocks[depot->count], left);
+	return tidy;
+}
+
 void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
+	bool tidy = false;
 	uint32_t n = 0;
 	uint64_t start;
-	bool tidy;
 
 	if (HK_LIKELY(push(size_class, block)))
 		return;
@@ -269,10 +356,10 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	start = hk_timing_start();
 	hk_lock(&hk_classes[size_class].lock);
 	if (n)
-		depot->count += pop_batch(size_class, &depot->blocks[depot->count], n);
+		tidy = unload(size_class, n, function);
 	if (!n || !push(size_class, block))
 		depot->blocks[depot->count++] = block;
-	tidy = hk_depot_settle_locked(size_class, function);
+	tidy |= hk_depot_settle_locked(size_class, function);
 	hk_unlock(&hk_classes[size_class].lock);
 	hk_timing_end(HK_TIMED_SPILL, start);
 	if (tidy)

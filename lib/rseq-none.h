@@ -38,6 +38,28 @@ static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t
 	return 0;
 }
 
+static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_t step,
+					uint32_t n)
+{
+	(void)kind;
+	(void)first;
+	(void)step;
+	(void)n;
+	return 0;
+}
+
+static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
+				       ptrdiff_t size, char **last, ptrdiff_t *step)
+{
+	(void)kind;
+	(void)n;
+	(void)least;
+	(void)size;
+	(void)last;
+	(void)step;
+	return 0;
+}
+
 static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
 					uint32_t old, uint32_t new)
 {

@@ -170,6 +170,165 @@ failed:
 	return 0;
 }
 
+/*
+ * As hk_rseq_push_batch() for n (not 0) blocks of which each lies step bytes after the one
+ * before.  They come from a slab whole, so none has to be written down twice.
+ */
+static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_t step,
+					uint32_t n)
+{
+	uintptr_t t, count, to, block;
+	uint64_t left, put;
+
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[count]\n\t"
+			      "movl 4(%[t],%[at],8), %k[put]\n\t"
+			      "subl %k[count], %k[put]\n\t"
+			      "jbe %l[failed]\n\t"
+			      "cmpl %[n], %k[put]\n\t"
+			      "cmoval %[n], %k[put]\n\t"
+			      "movq %c[blocks](%[t],%[at],8), %[to]\n\t"
+			      "leaq (%[to],%[count],8), %[to]\n\t"
+			      "addl %k[put], %k[count]\n\t"
+			      "movl %k[put], %k[left]\n\t"
+			      "movq %[first], %[block]\n\t"
+			      "5:\n\t" /* one by one, until four by four is even */
+			      "testl $3, %k[left]\n\t"
+			      "jz 6f\n\t"
+			      "movq %[block], (%[to])\n\t"
+			      "addq %[step], %[block]\n\t"
+			      "addq $8, %[to]\n\t"
+			      "subl $1, %k[left]\n\t"
+			      "jmp 5b\n"
+			      "6:\n\t"
+			      "testl %k[left], %k[left]\n\t"
+			      "jz 8f\n\t"
+			      "movq %[block], %%xmm0\n\t"
+			      "addq %[step], %[block]\n\t"
+			      "movq %[block], %%xmm2\n\t"
+			      "punpcklqdq %%xmm2, %%xmm0\n\t"
+			      "addq %[step], %[block]\n\t"
+			      "movq %[block], %%xmm1\n\t"
+			      "addq %[step], %[block]\n\t"
+			      "movq %[block], %%xmm2\n\t"
+			      "punpcklqdq %%xmm2, %%xmm1\n\t"
+			      "leaq (,%[step],4), %[block]\n\t"
+			      "movq %[block], %%xmm2\n\t"
+			      "punpcklqdq %%xmm2, %%xmm2\n"
+			      "7:\n\t"
+			      "movups %%xmm0, (%[to])\n\t"
+			      "movups %%xmm1, 16(%[to])\n\t"
+			      "paddq %%xmm2, %%xmm0\n\t"
+			      "paddq %%xmm2, %%xmm1\n\t"
+			      "addq $32, %[to]\n\t"
+			      "subl $4, %k[left]\n\t"
+			      "jnz 7b\n"
+			      "8:\n\t"
+			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
+		  [block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
+		: HK_RSEQ_INPUTS(kind), [first] "r"(first), [step] "r"(step), [n] "r"(n)
+		: "memory", "cc", "xmm0", "xmm1", "xmm2"
+		: failed);
+	return (uint32_t)put;
+failed:
+	return 0;
+}
+
+/*
+ * From the end of the magazine up to n neighbours of that size, in either direction: *last is
+ * the magazine's last, the one before it lies *step bytes before it, and so on.  How many; 0
+ * also if there are fewer than least (2 or more) to be had.  Looks at four at a time, so
+ * what n and the magazine's count are beyond a multiple of that stays.
+ */
+static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
+				       ptrdiff_t size, char **last, ptrdiff_t *step)
+{
+	uintptr_t t, count, from, end, between, left, taken, same;
+
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN
+		"movl (%[t],%[at],8), %k[count]\n\t"
+		"movl %[n], %k[taken]\n\t"
+		"cmpl %k[count], %k[taken]\n\t"
+		"cmoval %k[count], %k[taken]\n\t"
+		"andl $-4, %k[taken]\n\t"
+		"jz %l[failed]\n\t"
+		"movq %c[blocks](%[t],%[at],8), %[from]\n\t"
+		"leaq -8(%[from],%[count],8), %[from]\n\t"
+		"movq (%[from]), %[end]\n\t"
+		"movq %[end], %[between]\n\t"
+		"subq -8(%[from]), %[between]\n\t"
+		"movq %[between], %[left]\n\t"
+		"negq %[left]\n\t"
+		"cmovsq %[between], %[left]\n\t" /* its magnitude */
+		"cmpq %[size], %[left]\n\t"
+		"jne %l[failed]\n\t"
+		/* Two ought to be xmm0, the two before xmm1; xmm2 is the way to four before. */
+		"movq %[end], %[left]\n\t"
+		"movq %[left], %%xmm2\n\t"
+		"subq %[between], %[left]\n\t"
+		"movq %[left], %%xmm0\n\t"
+		"punpcklqdq %%xmm2, %%xmm0\n\t"
+		"subq %[between], %[left]\n\t"
+		"movq %[left], %%xmm2\n\t"
+		"subq %[between], %[left]\n\t"
+		"movq %[left], %%xmm1\n\t"
+		"punpcklqdq %%xmm2, %%xmm1\n\t"
+		"leaq (,%[between],4), %[left]\n\t"
+		"movq %[left], %%xmm2\n\t"
+		"punpcklqdq %%xmm2, %%xmm2\n\t"
+		"movl %k[taken], %k[left]\n"
+		"5:\n\t"
+		"movups -8(%[from]), %%xmm3\n\t"
+		"movups -24(%[from]), %%xmm4\n\t"
+		"pcmpeqd %%xmm0, %%xmm3\n\t"
+		"pcmpeqd %%xmm1, %%xmm4\n\t"
+		"pand %%xmm4, %%xmm3\n\t"
+		"psubq %%xmm2, %%xmm0\n\t"
+		"psubq %%xmm2, %%xmm1\n\t"
+		"pmovmskb %%xmm3, %k[same]\n\t"
+		"subq $32, %[from]\n\t"
+		"cmpl $0xffff, %k[same]\n\t"
+		"jne 6f\n\t"
+		"subl $4, %k[left]\n\t"
+		"jnz 5b\n\t"
+		"jmp 8f\n"
+		"6:\n\t" /* the last is one; of the other three, which? */
+		"addq $32, %[from]\n\t"
+		"cmpl %k[left], %k[taken]\n\t"
+		"jne 7f\n\t"
+		"subq $8, %[from]\n\t"
+		"subl $1, %k[left]\n"
+		"7:\n\t"
+		"movq 8(%[from]), %[same]\n\t"
+		"subq %[between], %[same]\n\t"
+		"cmpq (%[from]), %[same]\n\t"
+		"jne 8f\n\t"
+		"subq $8, %[from]\n\t"
+		"subl $1, %k[left]\n\t"
+		"jmp 7b\n"
+		"8:\n\t"
+		"subl %k[left], %k[taken]\n\t"
+		"cmpl %[least], %k[taken]\n\t"
+		"jb %l[failed]\n\t"
+		"subl %k[taken], %k[count]\n\t"
+		"movl %k[count], (%[t],%[at],8)\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
+		  [end] "=&r"(end), [between] "=&r"(between), [left] "=&r"(left),
+		  [taken] "=&r"(taken), [same] "=&r"(same)
+		: HK_RSEQ_INPUTS(kind), [n] "rm"(n), [least] "rm"(least), [size] "rm"(size)
+		: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4"
+		: failed);
+	*last = (char *)end;
+	*step = (ptrdiff_t)between;
+	return (uint32_t)taken;
+failed:
+	return 0;
+}
+
 /* If the id's set is this one, and the capacity is old: it is new.  The id runs here. */
 static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
 					uint32_t old, uint32_t new)

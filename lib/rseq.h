@@ -23,7 +23,7 @@
  *
  * Invariant of a set: in each magazine the blocks below count are free blocks of its class
  * that lie nowhere else.  A store beyond count changes nothing; the commit is the store of
- * count, in each of the four sequences.  capacity is only compared with.
+ * count, in each of the sequences but the last.  capacity is only compared with.
  *
  * An aborted sequence returns false, or 0, like one that found nothing to do; its caller
  * takes the slow path, which tries a few times more and then does without magazines.  So
@@ -66,12 +66,6 @@ void hk_rseq_adopt(void);
  * refused, as in a sandbox that was entered after the start.
  */
 bool hk_rseq_fence(void);
-
-/* The distance of the magazine of this kind in the set `none', for the sequences. */
-static inline uintptr_t hk_rseq_magazine(size_t kind)
-{
-	return (uintptr_t)&hk_cpu_sets.none + kind * sizeof(struct hk_magazine);
-}
 
 #if HK_TSAN /* sees no accesses in assembly */
 #include "rseq-none.h"

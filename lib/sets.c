@@ -31,7 +31,7 @@
 #include "pool.h"
 
 /* A set's record: the set, then the arrays of all classes at their full capacity. */
-#define RECORD_SHIFT 17
+#define RECORD_SHIFT 18
 #define START_BYTES 4096 /* a magazine's first capacity, in bytes of blocks ... */
 #define START_BLOCKS 32  /* ... but not more blocks than this */
 #define INSIDE_SPINS 1000

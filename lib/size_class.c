@@ -39,8 +39,6 @@ static size_t size_of(unsigned size_class)
  */
 static size_t magazine_bytes(size_t size)
 {
-	if (size <= 128)
-		return 32768; /* 2,048 blocks of 16 B */
 	return size <= 512 ? 65536 : 131072;
 }
 

@@ -78,48 +78,84 @@ static uint64_t run_of_bits(unsigned first, unsigned n)
 	return UINT64_MAX >> (64 - n) << first;
 }
 
+/*
+ * Take up to n neighbours, from the slab's first free block on; there is one.  *first: its
+ * index.  The bitmap's words below the hint are and stay empty.
+ */
+static unsigned take_neighbours(struct hk_slab *slab, const struct hk_size_class *info,
+				unsigned n, unsigned *first)
+{
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned word = slab->hint, taken = 0, bit, run;
+
+	while (!bitmap[word])
+		word++;
+	hk_assert(word < info->bitmap_words);
+	bit = (unsigned)__builtin_ctzl(bitmap[word]);
+	*first = word * 64 + bit;
+	for (;;) {
+		run = lowest_run(bitmap[word]);
+		if (run > n - taken)
+			run = n - taken;
+		bitmap[word] &= ~run_of_bits(bit, run);
+		taken += run;
+		/* On into the next word, where they reach the end of this and its start. */
+		if (taken == n || bit + run < 64 || word + 1 == info->bitmap_words ||
+		    !(bitmap[word + 1] & 1))
+			break;
+		word++;
+		bit = 0;
+	}
+	slab->hint = (uint16_t)word;
+	slab->used = (uint16_t)(slab->used + taken);
+	if (*first + taken > slab->fresh)
+		slab->fresh = (uint16_t)(*first + taken);
+	return taken;
+}
+
+unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
+				 bool *zero)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	struct hk_slab *slab = fullest(class);
+	unsigned fresh, first;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	if (!slab)
+		return 0;
+	fresh = slab->fresh;
+	n = take_neighbours(slab, info, n, &first);
+	*lowest = hk_slab_first_block(slab) + (size_t)first * info->size;
+	*zero = slab->zero && first >= fresh && !HK_POISON;
+	sort_in(class, info, slab);
+	class->used += n;
+	return n;
+}
+
 /* Take up to n blocks of one slab, in address order, into blocks[-1], blocks[-2] ... */
 static unsigned take_from(struct hk_slab *slab, const struct hk_size_class *info,
 			  void **blocks, unsigned n, bool *zero)
 {
-	uint64_t *bitmap = hk_slab_bitmap(slab, info);
-	char *first = hk_slab_first_block(slab);
+	char *start = hk_slab_first_block(slab), *block;
 	size_t size = info->size;
-	unsigned taken = 0, word = slab->hint, fresh = slab->fresh, after = 0;
+	unsigned taken = 0, fresh = slab->fresh, index, after;
 
 	if (n > (unsigned)(slab->blocks - slab->used))
 		n = (unsigned)(slab->blocks - slab->used);
 	while (taken < n) {
-		uint64_t bits = bitmap[word];
-		unsigned bit, index, run;
-		char *block;
-
-		hk_assert(word < info->bitmap_words);
-		if (!bits) {
-			word++;
-			continue;
-		}
-		bit = (unsigned)__builtin_ctzl(bits);
-		index = word * 64 + bit;
-		run = lowest_run(bits);
-		if (run > n - taken)
-			run = n - taken;
-		bitmap[word] = bits & ~run_of_bits(bit, run);
+		after = take_neighbours(slab, info, n - taken, &index);
 		if (!taken)
 			*zero = slab->zero && index >= fresh && !HK_POISON;
-		taken += run;
-		after = index + run;
-		for (block = first + index * size; index < after;
+		taken += after;
+		after += index;
+		for (block = start + index * size; index < after;
 		     index++, block += size) {
 			*--blocks = block;
 			if (index >= fresh)
 				hk_poison_fresh(block, size);
 		}
 	}
-	slab->hint = (uint16_t)word;
-	slab->used = (uint16_t)(slab->used + n);
-	if (after > fresh)
-		slab->fresh = (uint16_t)after;
 	return n;
 }
 
@@ -219,24 +255,26 @@ static bool settle(struct hk_class *class, const struct hk_size_class *info,
 
 /*
  * Blocks are often freed in the order of their addresses, or in the opposite one: of n, how
- * many from the first on are neighbours that share a word of the bitmap?  bits: theirs.
+ * many from the first on are neighbours in one slab?  index: the first one's; then the
+ * lowest one's.
  */
 static unsigned neighbours(const struct hk_size_class *info, void **blocks, unsigned n,
-			   unsigned index, uint64_t *bits)
+			   unsigned *index)
 {
 	ptrdiff_t size = info->size,
 		  step = n > 1 ? (char *)blocks[1] - (char *)blocks[0] : 0;
-	unsigned bit = index % 64, run = 1, most = 1;
+	unsigned run = 1, most = 1;
 
 	if (step == size)
-		most = 64 - bit < info->blocks - index ? 64 - bit : info->blocks - index;
+		most = info->blocks - *index;
 	else if (step == -size)
-		most = bit + 1;
+		most = *index + 1;
 	if (most > n)
 		most = n;
 	while (run < most && (char *)blocks[run] - (char *)blocks[run - 1] == step)
 		run++;
-	*bits = run_of_bits(step < 0 ? bit + 1 - run : bit, run);
+	if (step < 0)
+		*index -= run - 1;
 	return run;
 }
 
@@ -250,49 +288,90 @@ HK_COLD static void report_double_free(const struct hk_slab *slab,
 		 "%u-byte block, found at spill", info->size);
 }
 
+/* Put back n neighbours, the lowest of which has this index. */
+static void give_neighbours(struct hk_slab *slab, const struct hk_size_class *info,
+			    unsigned index, unsigned n, const char *function)
+{
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned word = index / 64, bit = index % 64, run;
+
+	if (word < slab->hint)
+		slab->hint = (uint16_t)word;
+	slab->used = (uint16_t)(slab->used - n);
+	for (; n; n -= run, word++, bit = 0) {
+		uint64_t bits;
+
+		run = n < 64 - bit ? n : 64 - bit;
+		bits = run_of_bits(bit, run);
+		if (HK_UNLIKELY(bitmap[word] & bits))
+			report_double_free(slab, info, bitmap[word] & bits, word,
+					   function);
+		bitmap[word] |= bits;
+	}
+}
+
+/* The index of a block in the slab that is said to be its own. */
+static unsigned index_of(const struct hk_slab *slab, const struct hk_size_class *info,
+			 void *block, const char *function)
+{
+	size_t offset = (size_t)((char *)block - hk_slab_first_block(slab));
+	unsigned index = hk_block_index(info, offset);
+
+	if (HK_UNLIKELY(offset >= HK_SUPERSLAB_BYTES || index >= info->blocks ||
+			(size_t)index * info->size != offset))
+		report_interior(slab, info, block, function);
+	return index;
+}
+
 bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 			 const char *function)
 {
 	struct hk_class *class = &hk_classes[size_class];
 	const struct hk_size_class *info = hk_class_info(size_class);
+	size_t bytes = (size_t)info->blocks * info->size;
 	struct hk_slab *slab = NULL;
-	uint64_t *bitmap = NULL;
 	char *first = NULL;
-	unsigned run;
+	unsigned index, run;
 	bool tidy = false;
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned i = 0; i < n; i += run) {
-		size_t offset = (size_t)((char *)blocks[i] - first);
-		unsigned index, word;
-		uint64_t bits;
-
 		/* Look up a slab once for all its blocks that follow each other. */
-		if (!slab || offset >= (size_t)info->blocks * info->size) {
+		if (!slab || (size_t)((char *)blocks[i] - first) >= bytes) {
 			if (slab)
 				tidy |= settle(class, info, slab);
 			slab = slab_of(size_class, blocks[i], function);
-			bitmap = hk_slab_bitmap(slab, info);
 			first = hk_slab_first_block(slab);
-			offset = (size_t)((char *)blocks[i] - first);
 		}
-		index = hk_block_index(info, offset);
-		if (HK_UNLIKELY(offset >= HK_SUPERSLAB_BYTES || index >= info->blocks ||
-				(size_t)index * info->size != offset))
-			report_interior(slab, info, blocks[i], function);
-		run = neighbours(info, blocks + i, n - i, index, &bits);
-		word = index / 64;
-		if (HK_UNLIKELY(bitmap[word] & bits))
-			report_double_free(slab, info, bitmap[word] & bits, word,
-					   function);
-		bitmap[word] |= bits;
-		if (word < slab->hint)
-			slab->hint = (uint16_t)word;
-		slab->used = (uint16_t)(slab->used - run);
+		index = index_of(slab, info, blocks[i], function);
+		run = neighbours(info, blocks + i, n - i, &index);
+		give_neighbours(slab, info, index, run, function);
 	}
 	if (slab)
 		tidy |= settle(class, info, slab);
 	class->used -= n;
+	return tidy;
+}
+
+bool hk_slab_give_run_locked(unsigned size_class, char *lowest, unsigned n,
+			     const char *function)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	bool tidy = false;
+	unsigned run;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	class->used -= n;
+	/* They may be of several slabs, where a size divides a slot's. */
+	for (; n; n -= run, lowest += (size_t)run * info->size) {
+		struct hk_slab *slab = slab_of(size_class, lowest, function);
+		unsigned index = index_of(slab, info, lowest, function);
+
+		run = info->blocks - index < n ? info->blocks - index : n;
+		give_neighbours(slab, info, index, run, function);
+		tidy |= settle(class, info, slab);
+	}
 	return tidy;
 }
 

@@ -44,12 +44,23 @@ extern struct hk_class hk_classes[HK_CLASSES + 1];
  */
 unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero);
 
+/*
+ * Take up to n neighbours, as they come first in the fullest slab; 0 only when there is no
+ * partial slab.  *zero: the lowest reads as zero.  Not for debug builds: poisons nothing.
+ */
+unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
+				 bool *zero);
+
 /* Make a run from the pool a slab of the class. */
 void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero);
 
 /* Put n blocks back; function names the caller in a message.  true: hk_pool_tidy() is due. */
 bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 			 const char *function);
+
+/* The same for n neighbours, from the lowest on. */
+bool hk_slab_give_run_locked(unsigned size_class, char *lowest, unsigned n,
+			     const char *function);
 
 /* The slab's first block. */
 static inline char *hk_slab_first_block(const struct hk_slab *slab)
