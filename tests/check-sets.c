@@ -15,7 +15,7 @@
 #include "magazine.h"
 #include "pool.h"
 
-enum { MANY = 20000, INTERVAL_MS = 500, RECORD_BYTES = 1 << 17 };
+enum { MANY = 20000, INTERVAL_MS = 500, RECORD_BYTES = 1 << 18 };
 
 static void *blocks[MANY];
 
