@@ -29,6 +29,7 @@ static _Atomic size_t mapped;
 
 #if HK_TEST
 _Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1 };
+_Atomic bool hk_os_fail_once;
 
 static bool told_to_fail(enum hk_os_call call)
 {
@@ -37,6 +38,8 @@ static bool told_to_fail(enum hk_os_call call)
 	while (left > 0 &&
 	       !atomic_compare_exchange_weak(&hk_os_fail[call], &left, left - 1))
 		;
+	if (left == 0 && atomic_load(&hk_os_fail_once))
+		atomic_store(&hk_os_fail[call], -2);
 	return left == 0;
 }
 #else

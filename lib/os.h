@@ -67,10 +67,12 @@ int hk_os_write(int fd, const void *data, size_t size);
 #if HK_TEST
 /*
  * Failure injection: the call fails once hk_os_fail[call] calls of it have succeeded, and
- * goes on failing until set back to -1.
+ * goes on failing until set back to -1; with hk_os_fail_once, a single time, and it is -2
+ * then.
  */
 enum hk_os_call { HK_OS_MAP, HK_OS_UNMAP, HK_OS_PURGE, HK_OS_REMAP, HK_OS_CALLS };
 extern _Atomic int hk_os_fail[HK_OS_CALLS];
+extern _Atomic bool hk_os_fail_once;
 #endif
 
 #endif /* HK_OS_H */
