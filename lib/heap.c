@@ -47,11 +47,14 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 	if (size <= HK_CLASS_MAX && alignment <= HK_SLOT_BYTES) {
 		unsigned size_class = hk_size_class_routed(size);
 
-		/* A block's alignment is the largest power of two that divides its size. */
+		/*
+		 * A block has the alignment of the largest power of two that divides its size.
+		 * A multiple of one is a class's size itself, or below one that is a multiple
+		 * of a larger: classes are steps of a power of two apart.
+		 */
 		if (alignment > 8) {
 			size_class = hk_size_class_exact(hk_align_up(size, alignment));
-			while (hk_class_size(size_class) & (alignment - 1))
-				size_class++;
+			hk_assert(!(hk_class_size(size_class) & (alignment - 1)));
 		}
 		block = hk_magazine_refill(size_class, zero);
 		if (block)
