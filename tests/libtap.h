@@ -244,6 +244,25 @@ TAP_UNUSED static bool per_cpu_expected(void)
 #endif
 }
 
+/* ---- memory ---- */
+
+/*
+ * Memory that is no block of malloc, and of which only what is touched is resident, also
+ * where huge pages are always given.
+ */
+TAP_UNUSED static void *tap_map(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED) {
+		puts("not ok - mmap");
+		exit(1);
+	}
+	madvise(memory, bytes, MADV_NOHUGEPAGE);
+	return memory;
+}
+
 /* ---- threads ---- */
 
 enum { TAP_STACK = 128 * 1024 };
@@ -262,11 +281,9 @@ TAP_UNUSED static void tap_start(struct tap_thread *thread, void *(*function)(vo
 {
 	pthread_attr_t attributes;
 
-	thread->stack = mmap(NULL, TAP_STACK, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	thread->stack = tap_map(TAP_STACK);
 	pthread_attr_init(&attributes);
-	if (thread->stack == MAP_FAILED ||
-	    pthread_attr_setstack(&attributes, thread->stack, TAP_STACK) ||
+	if (pthread_attr_setstack(&attributes, thread->stack, TAP_STACK) ||
 	    pthread_create(&thread->handle, &attributes, function, argument)) {
 		puts("not ok - pthread_create");
 		exit(1);
@@ -281,19 +298,6 @@ TAP_UNUSED static void *tap_join(struct tap_thread *thread)
 	pthread_join(thread->handle, &result);
 	munmap(thread->stack, TAP_STACK);
 	return result;
-}
-
-/* Memory that is no block of malloc. */
-TAP_UNUSED static void *tap_map(size_t bytes)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED) {
-		puts("not ok - mmap");
-		exit(1);
-	}
-	return memory;
 }
 
 #endif /* LIBTAP_H */
