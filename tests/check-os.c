@@ -147,7 +147,7 @@ START_TEST(a_size_beyond_all_memory)
 	ck_assert_ptr_null(
 		hk_os_map((size_t)PTRDIFF_MAX & ~(size_t)65535, 2 * MIB, NULL));
 	ck_assert_ptr_null(hk_os_map(~(size_t)65535, hk_os_page_size, NULL));
-	ck_assert_ptr_null(hk_os_map((size_t)1 << 47, 2 * MIB, NULL));
+	ck_assert_ptr_null(hk_os_map((size_t)1 << 48, 2 * MIB, NULL));
 	ck_assert_uint_eq(hk_os_mapped(), before);
 }
 END_TEST
@@ -232,7 +232,7 @@ START_TEST(system_calls_keep_errno)
 	hk_os_purge((void *)(uintptr_t)1, 1);
 	hk_os_unmap((void *)(uintptr_t)1, 1);
 	hk_os_unmap(base, hk_os_page_size);
-	hk_os_map((size_t)1 << 47, hk_os_page_size, NULL);
+	hk_os_map((size_t)1 << 48, hk_os_page_size, NULL);
 	ck_assert_int_eq(errno, EXDEV);
 }
 END_TEST
