@@ -20,6 +20,7 @@
 #include "magazine.h"
 #include "os.h"
 #include "pool.h"
+#include "sparse.h"
 
 /*
  * A static thread-local block of the program lies on the stack, too; where it is larger than
@@ -179,7 +180,10 @@ static void serve(void)
 		uint64_t now = hk_os_now_ms(), due, ms;
 
 		if (now >= next) {
-			quiet = hk_magazine_age() ? 0 : quiet + 1;
+			bool left = hk_magazine_age();
+
+			left |= hk_sparse_tick(&hk_sparse_thread);
+			quiet = left ? 0 : quiet + 1;
 			next = now + HK_INTERVAL_MS;
 		}
 		hk_pool_tidy();

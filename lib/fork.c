@@ -2,13 +2,14 @@
  *
  * fork.c - the order of locks.  Whoever holds one may take only those further down:
  *
- *   1  initialisation
- *   2  configuration
- *   3  sets          the list of sets of magazines, and stopping them
- *   4  class 1 .. class HK_CLASSES, ascending; otherwise one at a time
- *   5  pool
- *   6  large
- *   7  records       of sets, of SuperSlabs, of large blocks; leaves, one at a time
+ *   1  sparse        a pass over the pages of slabs in use
+ *   2  initialisation
+ *   3  configuration
+ *   4  sets          the list of sets of magazines, and stopping them
+ *   5  class 1 .. class HK_CLASSES, ascending; otherwise one at a time
+ *   6  pool
+ *   7  large
+ *   8  records       of sets, of SuperSlabs, of large blocks; leaves, one at a time
  */
 #include "fork.h"
 
@@ -19,6 +20,7 @@
 #include "sets.h"
 #include "pool.h"
 #include "slab.h"
+#include "sparse.h"
 
 struct named_lock {
 	const char *name;
@@ -26,6 +28,7 @@ struct named_lock {
 };
 
 static const struct named_lock before_classes[] = {
+	{ "sparse", &hk_sparse_lock },
 	{ "init", &hk_init_lock },
 	{ "config", &hk_config_lock },
 	{ "sets", &hk_sets_lock },

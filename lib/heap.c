@@ -15,6 +15,7 @@
 #include "os.h"
 #include "pool.h"
 #include "slab.h"
+#include "sparse.h"
 
 static _Atomic uint8_t perturb;
 static _Atomic uint64_t failed, releases;
@@ -24,6 +25,25 @@ HK_COLD static void *fail(void)
 	atomic_fetch_add_explicit(&failed, 1, memory_order_relaxed);
 	errno = ENOMEM;
 	return NULL;
+}
+
+/* sparse: also the pages of slabs in use. */
+static void give_back(struct hakmem_release *release, bool sparse, const char *function)
+{
+	struct hk_flushed flushed;
+	struct hk_pool_released released;
+	size_t bytes = 0;
+
+	hk_magazine_release(&flushed, function);
+	/* A slab of which a pass holds blocks would not look empty, so that must end first. */
+	hk_lock(&hk_sparse_lock);
+	if (sparse)
+		bytes = hk_sparse_release_locked(function);
+	hk_pool_release(&released);
+	hk_unlock(&hk_sparse_lock);
+	release->superslabs = released.superslabs;
+	release->bytes = bytes + released.bytes + hk_large_release();
+	atomic_fetch_add_explicit(&releases, 1, memory_order_relaxed);
 }
 
 static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool *zero)
@@ -63,7 +83,8 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 	}
 	block = allocate_beyond(size, alignment, false, zero);
 	if (!block) {
-		hk_heap_release(&released, function);
+		/* Limits and kernel count addresses: pages inside slabs would be no help. */
+		give_back(&released, false, function);
 		block = allocate_beyond(size, alignment, true, zero);
 	}
 	return block ? block : fail();
@@ -276,14 +297,7 @@ void *hk_heap_resize(void *block, size_t size, const char *function)
 
 void hk_heap_release(struct hakmem_release *release, const char *function)
 {
-	struct hk_flushed flushed;
-	struct hk_pool_released released;
-
-	hk_magazine_release(&flushed, function);
-	hk_pool_release(&released);
-	release->superslabs = released.superslabs;
-	release->bytes = released.bytes + hk_large_release();
-	atomic_fetch_add_explicit(&releases, 1, memory_order_relaxed);
+	give_back(release, true, function);
 }
 
 uint64_t hk_heap_failed(void)

@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "sparse.h"
 #include "timing.h"
 
 /* A sequence may be aborted; after so many, something is single-stepping us. */
@@ -123,6 +124,7 @@ static void tick(bool may_start)
 	age();
 	hk_unlock(&hk_sets_lock);
 	hk_pool_tidy();
+	hk_sparse_tick(&hk_sparse_slow_path);
 }
 
 bool hk_magazine_age(void)
@@ -181,7 +183,7 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 	struct hk_flushed flushed;
 	struct hk_pool_released released;
 	struct hk_slab *slab;
-	bool slab_zero, found;
+	bool slab_zero, found, last_try = false;
 
 	hk_lock(&class->lock);
 	if (find_batch(size_class, n, batch, zero))
@@ -192,6 +194,9 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 	if (!slab) {
 		/* Give up only after giving back what can be. */
 		hk_magazine_flush(true, &flushed, "malloc");
+		/* From here on no pass holds free blocks, of this class or any. */
+		hk_lock(&hk_sparse_lock);
+		last_try = true;
 		hk_pool_release(&released);
 		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
 	}
@@ -204,6 +209,8 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 		hk_slab_attach_locked(size_class, slab, slab_zero);
 		found = find_batch(size_class, n, batch, zero);
 	}
+	if (last_try)
+		hk_unlock(&hk_sparse_lock);
 	if (!found)
 		hk_unlock(&class->lock);
 	return found;
@@ -240,12 +247,14 @@ static void *take_larger(unsigned size_class, bool *zero)
 
 	if (hk_route_of(size_class) != HK_TINY_FIRST)
 		return NULL;
+	hk_lock(&hk_sparse_lock);
 	for (unsigned i = size_class + 1; i <= HK_CLASSES && !block; i++) {
 		hk_lock(&hk_classes[i].lock);
 		if (!hk_slab_take_locked(i, &block, 1, zero))
 			block = NULL;
 		hk_unlock(&hk_classes[i].lock);
 	}
+	hk_unlock(&hk_sparse_lock);
 	return block;
 }
 

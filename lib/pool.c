@@ -16,6 +16,7 @@
 struct hk_lock hk_pool_lock;
 struct hk_pool_counters hk_pool_counters;
 struct hk_superslab *hk_pool_superslabs;
+struct hk_superslab *hk_pool_cursor;
 
 /* by_free[n]: those with n free slots; by_free[HK_SLOTS] is the LRU cache. */
 static struct hk_superslab *by_free[HK_SLOTS + 1];
@@ -142,6 +143,8 @@ static void all_add(struct hk_superslab *superslab)
 
 static void all_remove(struct hk_superslab *superslab)
 {
+	if (hk_pool_cursor == superslab)
+		hk_pool_cursor = superslab->all_next;
 	if (superslab->all_next)
 		superslab->all_next->all_previous = superslab->all_previous;
 	if (superslab->all_previous)
@@ -235,6 +238,14 @@ static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsig
 	return superslab ? superslab : find_in_lists(false, slots, align, slot);
 }
 
+/* From now on its slots' pages are taken for resident, or the slots are UNUSED. */
+static void forget_purged(struct hk_superslab *superslab, uint32_t slots)
+{
+	for (; slots; slots &= slots - 1)
+		atomic_store_explicit(&superslab->purged[__builtin_ctz(slots)], 0,
+				      memory_order_relaxed);
+}
+
 static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,
 		     unsigned kind)
 {
@@ -242,8 +253,11 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 
 	set_masks(superslab, superslab->active | run, superslab->empty & ~run,
 		  superslab->busy);
-	for (unsigned i = slot; i < slot + slots; i++)
+	for (unsigned i = slot; i < slot + slots; i++) {
 		superslab->slab[i].first = (uint8_t)slot;
+		superslab->idle[i] = 0;
+	}
+	forget_purged(superslab, run);
 	/* Nothing of its former life: until its new owner has filled it in, it has no blocks. */
 	superslab->slab[slot] = (struct hk_slab){ .kind = (uint8_t)kind,
 						  .slots = (uint8_t)slots,
@@ -263,13 +277,33 @@ bool hk_pool_limits_allow(size_t bytes, bool last_try)
 	return !soft || after <= soft || last_try;
 }
 
+/* HAKMEM_THP=dense; or always, after pages that were purged have come back. */
+static bool ask_for_huge_pages(struct hk_superslab *superslab)
+{
+	if (superslab->huge || superslab->active != HK_ALL_SLOTS ||
+	    hk_config_thp() == HK_THP_NEVER ||
+	    hk_superslab_purged(superslab, HK_ALL_SLOTS))
+		return false;
+	superslab->huge = true;
+	return true;
+}
+
+bool hk_pool_split_locked(struct hk_superslab *superslab)
+{
+	if (!superslab->huge)
+		return false;
+	superslab->huge = false;
+	hk_pool_counters.thp_splits++;
+	return true;
+}
+
 struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool last_try,
 			     bool *zero)
 {
 	struct hk_superslab *superslab;
 	unsigned slot = 0;
 	uint32_t dirty;
-	bool dense;
+	bool huge;
 
 	hk_lock(&hk_pool_lock);
 	superslab = find_superslab(slots, align, &slot);
@@ -290,9 +324,9 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	*zero = !dirty;
 	pulse_take(slots - (size_t)__builtin_popcount(dirty));
 	activate(superslab, slot, slots, kind);
-	dense = superslab->active == HK_ALL_SLOTS;
+	huge = ask_for_huge_pages(superslab);
 	hk_unlock(&hk_pool_lock);
-	if (dense && hk_config_thp() == HK_THP_DENSE)
+	if (huge)
 		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
 	return &superslab->slab[slot];
 }
@@ -348,10 +382,13 @@ bool hk_pool_give(struct hk_slab *slab)
 static size_t purge(struct hk_superslab *superslab)
 {
 	uint32_t slots = superslab->empty, left = slots, kept = 0;
+	bool split = slots != HK_ALL_SLOTS && hk_pool_split_locked(superslab);
 	size_t bytes = 0;
 
 	set_masks(superslab, superslab->active, 0, superslab->busy | slots);
 	hk_unlock(&hk_pool_lock);
+	if (split)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, false);
 	while (left) {
 		unsigned first = (unsigned)__builtin_ctz(left), count = 1;
 		uint32_t run;
@@ -360,11 +397,14 @@ static size_t purge(struct hk_superslab *superslab)
 			count++;
 		run = run_mask(first, count);
 		left &= ~run;
-		if (hk_os_purge(superslab->base + first * HK_SLOT_BYTES,
-				count * HK_SLOT_BYTES))
-			bytes += count * HK_SLOT_BYTES;
-		else
+		if (!hk_os_purge(superslab->base + first * HK_SLOT_BYTES,
+				 count * HK_SLOT_BYTES)) {
 			kept |= run;
+			continue;
+		}
+		bytes += count * HK_SLOT_BYTES -
+			 hk_superslab_purged(superslab, run) * hk_os_page_size;
+		forget_purged(superslab, run);
 	}
 	hk_lock(&hk_pool_lock);
 	hk_pool_counters.purged_bytes += bytes;

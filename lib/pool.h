@@ -25,6 +25,7 @@ struct hk_pool_counters {
 	uint64_t superslabs_mapped;
 	uint64_t superslabs_unmapped;
 	uint64_t purged_bytes;
+	uint64_t thp_splits;
 };
 
 struct hk_pool_released {
@@ -36,6 +37,20 @@ extern struct hk_lock hk_pool_lock;
 extern struct hk_pool_counters hk_pool_counters; /* under the lock */
 extern struct hk_superslab
 	*hk_pool_superslabs; /* all of them, by all_next; under the lock */
+
+/*
+ * Where the walk of sparse.c is; under the lock.  A SuperSlab that is about to be unmapped
+ * moves it on to the next, so that the walker, who remembers where he was, finds out.
+ */
+extern struct hk_superslab *hk_pool_cursor;
+
+/*
+ * A part of the SuperSlab is about to be purged; the caller holds the lock.  true: huge pages
+ * were asked for, of which the kernel must split one; the caller then refuses them, without
+ * the lock.  For khugepaged would fill the holes again: it makes a huge page wherever one of
+ * 512 pages is there (max_ptes_none is 511).  Dense once more, the SuperSlab is asked again.
+ */
+bool hk_pool_split_locked(struct hk_superslab *superslab);
 
 /*
  * A run of slots of that kind, ACTIVE, at a multiple of align slots; *zero tells whether its

@@ -9,6 +9,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "sparse.h"
 
 static uint64_t number(const void *pointer)
 {
@@ -50,6 +51,8 @@ static bool query_small(struct hakmem_query *query, unsigned size_class)
 	struct hk_class *class = &hk_classes[size_class];
 	bool stands;
 
+	/* While a pass holds free blocks, they do not look free. */
+	hk_lock(&hk_sparse_lock);
 	hk_lock(&hk_sets_lock);
 	hk_sets_stop();
 	hk_lock(&class->lock);
@@ -76,6 +79,7 @@ static bool query_small(struct hakmem_query *query, unsigned size_class)
 	hk_unlock(&class->lock);
 	hk_sets_resume();
 	hk_unlock(&hk_sets_lock);
+	hk_unlock(&hk_sparse_lock);
 	return stands;
 }
 

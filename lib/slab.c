@@ -9,6 +9,7 @@
 
 #include "debug/poison.h"
 #include "fatal.h"
+#include "os.h"
 #include "pool.h"
 
 /*
@@ -79,6 +80,40 @@ static uint64_t run_of_bits(unsigned first, unsigned n)
 }
 
 /*
+ * The pages on which these blocks lie will be written.  The next pass finds them again, if
+ * they are given back as they are.
+ */
+HK_COLD static void forget_purged(struct hk_slab *slab, const struct hk_size_class *info,
+				  unsigned first, unsigned last)
+{
+	unsigned shift = (unsigned)__builtin_ctzl(hk_os_page_size);
+	unsigned slot_shift = HK_SLOT_SHIFT - shift;
+	size_t page = (slab->colour + (size_t)first * info->size) >> shift;
+	size_t end = (slab->colour + (size_t)(last + 1) * info->size - 1) >> shift;
+	_Atomic uint16_t *purged = &hk_slab_superslab(slab)->purged[hk_slab_slot(slab)];
+	bool left = false;
+
+	/* The slab's gaps count as parts of its first and its last block. */
+	if (!first)
+		page = 0;
+	if (last + 1 == info->blocks)
+		end = (slab->slots * HK_SLOT_BYTES - 1) >> shift;
+	for (; page <= end; page++) {
+		_Atomic uint16_t *word = &purged[page >> slot_shift];
+		unsigned bit = 1u << (page & ((1u << slot_shift) - 1));
+
+		atomic_store_explicit(
+			word,
+			(uint16_t)(atomic_load_explicit(word, memory_order_relaxed) &
+				   ~bit),
+			memory_order_relaxed);
+	}
+	for (unsigned i = 0; i < slab->slots; i++)
+		left |= atomic_load_explicit(&purged[i], memory_order_relaxed) != 0;
+	slab->purged = left;
+}
+
+/*
  * Take up to n neighbours, from the slab's first free block on; there is one.  *first: its
  * index.  The bitmap's words below the hint are and stay empty.
  */
@@ -110,6 +145,8 @@ static unsigned take_neighbours(struct hk_slab *slab, const struct hk_size_class
 	slab->used = (uint16_t)(slab->used + taken);
 	if (*first + taken > slab->fresh)
 		slab->fresh = (uint16_t)(*first + taken);
+	if (HK_UNLIKELY(slab->purged))
+		forget_purged(slab, info, *first, *first + taken - 1);
 	return taken;
 }
 
@@ -373,6 +410,49 @@ bool hk_slab_give_run_locked(unsigned size_class, char *lowest, unsigned n,
 		tidy |= settle(class, info, slab);
 	}
 	return tidy;
+}
+
+void hk_slab_hold_locked(struct hk_slab *slab, const uint64_t *held)
+{
+	struct hk_class *class = &hk_classes[slab->kind];
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned n = 0;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	for (unsigned i = 0; i < info->bitmap_words; i++) {
+		hk_assert((bitmap[i] & held[i]) == held[i]);
+		bitmap[i] &= ~held[i];
+		n += (unsigned)__builtin_popcountl(held[i]);
+	}
+	slab->used = (uint16_t)(slab->used + n);
+	class->used += n;
+	sort_in(class, info, slab);
+}
+
+bool hk_slab_unhold_locked(struct hk_slab *slab, const uint64_t *held,
+			   const char *function)
+{
+	struct hk_class *class = &hk_classes[slab->kind];
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	unsigned n = 0;
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	for (unsigned i = info->bitmap_words; i--;) {
+		if (!held[i])
+			continue;
+		/* They had no owner: nobody but a double free can have set one of them. */
+		if (HK_UNLIKELY(bitmap[i] & held[i]))
+			report_double_free(slab, info, bitmap[i] & held[i], i, function);
+		bitmap[i] |= held[i];
+		n += (unsigned)__builtin_popcountl(held[i]);
+		if (i < slab->hint)
+			slab->hint = (uint16_t)i;
+	}
+	slab->used = (uint16_t)(slab->used - n);
+	class->used -= n;
+	return settle(class, info, slab);
 }
 
 void *hk_slab_block_of(const struct hk_slab *slab, const void *pointer)

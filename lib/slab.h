@@ -62,6 +62,14 @@ bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 bool hk_slab_give_run_locked(unsigned size_class, char *lowest, unsigned n,
 			     const char *function);
 
+/*
+ * For a pass of sparse.c: take these blocks of one slab, which are free, a bit for each; and
+ * give them back, as hk_slab_give_locked() does.
+ */
+void hk_slab_hold_locked(struct hk_slab *slab, const uint64_t *held);
+bool hk_slab_unhold_locked(struct hk_slab *slab, const uint64_t *held,
+			   const char *function);
+
 /* The slab's first block. */
 static inline char *hk_slab_first_block(const struct hk_slab *slab)
 {

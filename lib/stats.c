@@ -98,7 +98,11 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 		total->slabs_active += (unsigned)__builtin_popcount(s->active);
 		total->slabs_empty += (unsigned)__builtin_popcount(s->empty);
 		total->bytes_committed += (unsigned)__builtin_popcount(~s->unused) *
-					  HK_SLOT_BYTES;
+						  HK_SLOT_BYTES -
+					  hk_superslab_purged(s, ~s->unused) *
+						  hk_os_page_size;
+		total->bytes_purged += hk_superslab_purged(s, s->active) *
+				       hk_os_page_size;
 		if (s->free_slots == HK_SLOTS) {
 			total->superslabs_cached++;
 			continue;
@@ -118,6 +122,7 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 	total->superslabs_mapped_total = hk_pool_counters.superslabs_mapped;
 	total->superslabs_unmapped_total = hk_pool_counters.superslabs_unmapped;
 	total->purged_bytes_total = hk_pool_counters.purged_bytes;
+	total->thp_splits_total = hk_pool_counters.thp_splits;
 	total->bytes_mapped = hk_os_mapped();
 }
 

@@ -15,7 +15,8 @@ struct hk_records hk_superslab_records = HK_RECORDS(HK_SUPERSLAB_RECORD_SHIFT, 2
 /* Below the last one mapped there is often room, and it is aligned. */
 static _Atomic uintptr_t hint;
 
-static void apply_huge_pages(void *base)
+/* true: asked for. */
+static bool apply_huge_pages(void *base)
 {
 	switch (hk_config_thp()) {
 	case HK_THP_NEVER:
@@ -23,10 +24,11 @@ static void apply_huge_pages(void *base)
 		break;
 	case HK_THP_ALWAYS:
 		hk_os_huge_pages(base, HK_SUPERSLAB_BYTES, true);
-		break;
+		return true;
 	case HK_THP_DENSE:
 		break; /* asked for when it has become dense: pool.c */
 	}
+	return false;
 }
 
 struct hk_superslab *hk_superslab_map(void)
@@ -48,7 +50,7 @@ struct hk_superslab *hk_superslab_map(void)
 	}
 	atomic_store_explicit(&hint, (uintptr_t)base - HK_SUPERSLAB_BYTES,
 			      memory_order_relaxed);
-	apply_huge_pages(base);
+	superslab->huge = apply_huge_pages(base);
 	superslab->base = base;
 	superslab->unused = HK_ALL_SLOTS;
 	superslab->free_slots = HK_SLOTS;

@@ -47,7 +47,8 @@ struct hk_slab {
 	uint16_t colour; /* offset of the first block, in bytes */
 	uint16_t hint;   /* no free block in the bitmap's words below this */
 	uint16_t fresh;  /* blocks from here on were never handed out */
-	bool zero;       /* and those read as zero */
+	bool zero : 1;   /* and those read as zero */
+	bool purged : 1; /* some of its pages are: see sparse.h */
 	uint8_t former;  /* its kind before it was given back, for messages */
 	union {
 		uint64_t bitmap[HK_BITMAP_INLINE_WORDS]; /* a set bit is a free block */
@@ -69,7 +70,12 @@ struct hk_superslab {
 	uint32_t free_slots;   /* popcount(empty | unused); the list it is on */
 	uint64_t dirty_since;  /* when its oldest EMPTY slot became so, in ms */
 	uint64_t cached_bytes; /* scratch of the walk in stats.c */
-	uint64_t pad[(4096 - 2048 - 96) / 8];
+	/* By slots, a bit for each page, under the lock of the slab's class: sparse.h. */
+	_Atomic uint16_t purged[HK_SLOTS];
+	uint16_t idle[HK_SLOTS];
+	uint64_t idle_since; /* when that was seen, in ms; 0: nothing was */
+	bool huge;           /* huge pages are asked for */
+	char pad[4096 - 2048 - 96 - 128 - 9];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
@@ -90,6 +96,18 @@ struct hk_superslab *hk_superslab_map(void);
  * its pages purged where that was possible.
  */
 bool hk_superslab_unmap(struct hk_superslab *superslab);
+
+/* How many pages of these slots are purged, of those that are not UNUSED. */
+static inline unsigned hk_superslab_purged(const struct hk_superslab *superslab,
+					   uint32_t slots)
+{
+	unsigned pages = 0;
+
+	for (; slots; slots &= slots - 1)
+		pages += (unsigned)__builtin_popcount(atomic_load_explicit(
+			&superslab->purged[__builtin_ctz(slots)], memory_order_relaxed));
+	return pages;
+}
 
 /* Where the bitmaps of a class lie; fills in info's bitmap_base and bitmap_stride. */
 void hk_bitmap_place(struct hk_size_class *info);

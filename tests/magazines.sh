@@ -13,4 +13,5 @@ run_magazines()
 	run "signals$suffix" interpose-signals
 	run "children$suffix" interpose-children
 	run "exits$suffix" interpose-exits
+	run "sparse$suffix" interpose-sparse
 }

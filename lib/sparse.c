@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * sparse.c - the pages of slabs in use that have only free blocks: found, and purged.
+ *
+ * Takes hk_sparse_lock and, one after the other under it, the classes' and the pool's.  No
+ * system call is made under those.
+ */
+#include "sparse.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "config.h"
+#include "debug/poison.h"
+#include "os.h"
+#include "pool.h"
+#include "slab.h"
+
+struct hk_lock hk_sparse_lock;
+
+const struct hk_sparse_effort hk_sparse_slow_path = { 4, 64 };
+const struct hk_sparse_effort hk_sparse_thread = { 256, 2048 };
+
+struct pass {
+	const char *function;
+	bool tick; /* only pages that were idle before, and where there are no huge ones */
+	unsigned calls;   /* of madvise(2) that are left */
+	size_t bytes;     /* purged */
+	bool tidy, later; /* hk_pool_tidy() is due; there are pages for another tick */
+};
+
+/* ---- pages and blocks ---- */
+
+struct blocks {
+	unsigned first, last;
+};
+
+/* The blocks that touch these bytes of the slab; never none. */
+static struct blocks blocks_of(const struct hk_slab *slab,
+			       const struct hk_size_class *info, size_t start, size_t end)
+{
+	size_t colour = slab->colour;
+	struct blocks blocks = { 0, 0 };
+
+	if (start > colour)
+		blocks.first = hk_block_index(info, start - colour);
+	if (end > colour)
+		blocks.last = hk_block_index(info, end - 1 - colour);
+	if (blocks.first >= info->blocks)
+		blocks.first = info->blocks - 1u;
+	if (blocks.last >= info->blocks)
+		blocks.last = info->blocks - 1u;
+	return blocks;
+}
+
+/* The bits of one word that stand for blocks of the range. */
+static uint64_t bits_in_word(struct blocks blocks, unsigned word)
+{
+	uint64_t bits = UINT64_MAX;
+
+	if (word == blocks.first / 64)
+		bits &= UINT64_MAX << (blocks.first % 64);
+	if (word == blocks.last / 64)
+		bits &= UINT64_MAX >> (63 - blocks.last % 64);
+	return bits;
+}
+
+static bool are_free(const uint64_t *bitmap, struct blocks blocks)
+{
+	for (unsigned i = blocks.first / 64; i <= blocks.last / 64; i++) {
+		uint64_t bits = bits_in_word(blocks, i);
+
+		if ((bitmap[i] & bits) != bits)
+			return false;
+	}
+	return true;
+}
+
+bool hk_sparse_find_locked(struct hk_slab *slab, size_t page_size, bool huge,
+			   uint16_t *pages)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	const uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	const _Atomic uint16_t *purged = &hk_slab_superslab(slab)
+						  ->purged[hk_slab_slot(slab)];
+	size_t begin = 0, end = slab->slots * HK_SLOT_BYTES, at = 0;
+	bool found = false;
+
+	/* Bytes outside of these were never touched. */
+	if (slab->zero && !huge) {
+		begin = slab->colour;
+		end = begin + (size_t)slab->fresh * info->size;
+	}
+	/* A full slab begins and ends here. */
+	if (slab->used == slab->blocks)
+		end = 0;
+	for (unsigned i = 0; i < slab->slots; i++) {
+		unsigned gone = atomic_load_explicit(&purged[i], memory_order_relaxed);
+		unsigned mask = 0;
+
+		for (unsigned bit = 1; bit < 1u << HK_SLOT_BYTES / page_size; bit <<= 1) {
+			size_t next = at + page_size;
+
+			if (next > begin && at < end && !(gone & bit) &&
+			    are_free(bitmap, blocks_of(slab, info, at, next)))
+				mask |= bit;
+			at = next;
+		}
+		pages[i] = (uint16_t)mask;
+		found |= mask != 0;
+	}
+	return found;
+}
+
+/* ---- one slab ---- */
+
+static bool has(const uint16_t *pages, size_t page, size_t per_slot)
+{
+	return pages[page / per_slot] >> (page % per_slot) & 1;
+}
+
+static void hold(struct hk_slab *slab, const uint16_t *pages, uint64_t *held)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	size_t size = hk_os_page_size, per_slot = HK_SLOT_BYTES / size;
+
+	memset(held, 0, info->bitmap_words * sizeof(*held));
+	for (size_t page = 0; page < slab->slots * per_slot; page++) {
+		struct blocks blocks;
+
+		if (!has(pages, page, per_slot))
+			continue;
+		blocks = blocks_of(slab, info, page * size, (page + 1) * size);
+		for (unsigned i = blocks.first / 64; i <= blocks.last / 64; i++)
+			held[i] |= bits_in_word(blocks, i);
+	}
+	hk_slab_hold_locked(slab, held);
+}
+
+/* Neighbours in one call.  pages: those that it was not done for are taken out. */
+static void purge(struct pass *pass, char *base, size_t slots, uint16_t *pages)
+{
+	size_t size = hk_os_page_size, per_slot = HK_SLOT_BYTES / size;
+
+	for (size_t first = 0, next; first < slots * per_slot; first = next) {
+		next = first + 1;
+		if (!has(pages, first, per_slot))
+			continue;
+		while (next < slots * per_slot && has(pages, next, per_slot))
+			next++;
+		if (pass->calls) {
+			pass->calls--;
+			if (hk_os_purge(base + first * size, (next - first) * size)) {
+				pass->bytes += (next - first) * size;
+				continue;
+			}
+		} else {
+			pass->later = true;
+		}
+		for (size_t page = first; page < next; page++)
+			pages[page / per_slot] &= (uint16_t) ~(1u << page % per_slot);
+	}
+}
+
+static void record(struct hk_slab *slab, const uint16_t *pages)
+{
+	_Atomic uint16_t *purged = &hk_slab_superslab(slab)->purged[hk_slab_slot(slab)];
+
+	for (unsigned i = 0; i < slab->slots; i++) {
+		unsigned gone = atomic_load_explicit(&purged[i], memory_order_relaxed);
+
+		gone |= pages[i];
+		atomic_store_explicit(&purged[i], (uint16_t)gone, memory_order_relaxed);
+		slab->purged |= pages[i] != 0;
+	}
+}
+
+/* Which pages to purge now, and which to look at again.  false: none now. */
+static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t *pages)
+{
+	uint16_t *idle = &hk_slab_superslab(slab)->idle[hk_slab_slot(slab)];
+	bool found = hk_sparse_find_locked(slab, hk_os_page_size, huge, pages);
+
+	if (!pass->tick)
+		return found;
+	found = false;
+	for (unsigned i = 0; i < slab->slots; i++) {
+		uint16_t now = pages[i];
+
+		pages[i] = pass->calls ? now & idle[i] : 0;
+		idle[i] = now;
+		found |= pages[i] != 0;
+		pass->later |= now != pages[i];
+	}
+	return found;
+}
+
+/*
+ * Is it, under its class's lock, a slab of the class?  Others may have unmapped the SuperSlab
+ * since, or given the slot away: what stands here under both locks stays as long as that of
+ * the class is held, as only its holder gives a slab of the class to the pool.
+ */
+static bool stands(const struct hk_superslab *superslab, const struct hk_slab *slab,
+		   unsigned kind, bool *huge)
+{
+	bool stands;
+
+	hk_lock(&hk_pool_lock);
+	stands = hk_pool_cursor == superslab && slab->kind == kind &&
+		 slab->first == hk_slab_slot(slab) &&
+		 (superslab->active >> slab->first & 1);
+	*huge = superslab->huge;
+	hk_unlock(&hk_pool_lock);
+	/* Between the pool and its class, it has no blocks. */
+	return stands && slab->blocks;
+}
+
+static void refuse_huge_pages(struct hk_superslab *superslab)
+{
+	bool split;
+
+	hk_lock(&hk_pool_lock);
+	split = hk_pool_split_locked(superslab);
+	hk_unlock(&hk_pool_lock);
+	if (split)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, false);
+}
+
+static void visit_slab(struct pass *pass, struct hk_superslab *superslab,
+		       struct hk_slab *slab, unsigned kind)
+{
+	struct hk_class *class = &hk_classes[kind];
+	uint64_t held[HK_BITMAP_WIDE_WORDS];
+	uint16_t pages[HK_SLOTS];
+	bool huge, found = false;
+	unsigned slots = 0;
+
+	hk_lock(&class->lock);
+	if (stands(superslab, slab, kind, &huge) && choose(pass, slab, huge, pages)) {
+		slots = slab->slots;
+		hold(slab, pages, held);
+		found = true;
+	}
+	hk_unlock(&class->lock);
+	if (!found)
+		return;
+	if (huge)
+		refuse_huge_pages(superslab);
+	purge(pass, hk_slab_base(slab), slots, pages);
+	hk_lock(&class->lock);
+	record(slab, pages);
+	pass->tidy |= hk_slab_unhold_locked(slab, held, pass->function);
+	hk_unlock(&class->lock);
+}
+
+/* ---- the walk ---- */
+
+/*
+ * The caller holds the pool's lock.  A tick leaves huge pages whole, and pages that were seen
+ * idle less than the delay ago.
+ */
+static bool is_due(struct pass *pass, const struct hk_superslab *superslab)
+{
+	uint64_t delay = hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+
+	if (!pass->tick)
+		return true;
+	if (superslab->huge)
+		return false;
+	if (superslab->idle_since && hk_os_now_ms() - superslab->idle_since < delay) {
+		pass->later = true;
+		return false;
+	}
+	return true;
+}
+
+static void visit(struct pass *pass, struct hk_superslab *superslab, const uint8_t *kinds)
+{
+	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
+		if (kinds[slot] && kinds[slot] <= HK_CLASSES)
+			visit_slab(pass, superslab, &superslab->slab[slot], kinds[slot]);
+	}
+}
+
+/* The pool's lock is held, dropped for each SuperSlab's slabs, and held. */
+static void walk(struct pass *pass, unsigned superslabs)
+{
+	for (; hk_pool_cursor && superslabs; superslabs--) {
+		struct hk_superslab *superslab = hk_pool_cursor;
+		uint8_t kinds[HK_SLOTS] = { 0 };
+		size_t before = pass->bytes;
+		bool later = pass->later;
+
+		pass->later = false;
+		if (is_due(pass, superslab)) {
+			for (uint32_t left = superslab->active; left; left &= left - 1) {
+				unsigned slot = (unsigned)__builtin_ctz(left);
+
+				kinds[slot] = superslab->slab[slot].kind;
+			}
+			hk_unlock(&hk_pool_lock);
+			visit(pass, superslab, kinds);
+			hk_lock(&hk_pool_lock);
+			hk_pool_counters.purged_bytes += pass->bytes - before;
+			if (hk_pool_cursor == superslab)
+				superslab->idle_since = pass->later ? hk_os_now_ms() : 0;
+		}
+		pass->later |= later;
+		/* Unless it was unmapped: then the pool has moved the cursor. */
+		if (hk_pool_cursor == superslab)
+			hk_pool_cursor = superslab->all_next;
+	}
+}
+
+size_t hk_sparse_release_locked(const char *function)
+{
+	struct pass pass = { .function = function, .calls = UINT_MAX };
+
+	hk_assert_slow(hk_lock_is_held(&hk_sparse_lock));
+	/* In debug builds the pages hold the pattern that tells of writes after free. */
+	if (HK_POISON)
+		return 0;
+	hk_lock(&hk_pool_lock);
+	hk_pool_cursor = hk_pool_superslabs;
+	walk(&pass, UINT_MAX);
+	hk_unlock(&hk_pool_lock);
+	return pass.bytes;
+}
+
+bool hk_sparse_tick(const struct hk_sparse_effort *effort)
+{
+	struct pass pass = { .function = "free", .tick = true, .calls = effort->calls };
+
+	if (HK_POISON)
+		return false;
+	if (!hk_trylock(&hk_sparse_lock))
+		return true;
+	hk_lock(&hk_pool_lock);
+	if (!hk_pool_cursor)
+		hk_pool_cursor = hk_pool_superslabs;
+	walk(&pass, effort->superslabs);
+	pass.later |= hk_pool_cursor != NULL;
+	hk_unlock(&hk_pool_lock);
+	hk_unlock(&hk_sparse_lock);
+	if (pass.tidy)
+		hk_pool_tidy();
+	return pass.later;
+}
+
+/* ---- invariants ---- */
+
+static void check_slab(struct hk_slab *slab, const _Atomic uint16_t *purged)
+{
+	const struct hk_size_class *info = hk_class_info(slab->kind);
+	const uint64_t *bitmap = hk_slab_bitmap(slab, info);
+	size_t size = hk_os_page_size, per_slot = HK_SLOT_BYTES / size;
+	bool any = false;
+
+	for (size_t page = 0; page < slab->slots * per_slot; page++) {
+		unsigned gone = atomic_load_explicit(&purged[page / per_slot],
+						     memory_order_relaxed);
+
+		if (!(gone >> (page % per_slot) & 1))
+			continue;
+		any = true;
+		hk_assert(are_free(bitmap, blocks_of(slab, info, page * size,
+						     (page + 1) * size)));
+	}
+	hk_assert(any == slab->purged);
+}
+
+void hk_sparse_check(void)
+{
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		hk_assert(!hk_superslab_purged(s, s->unused));
+		for (uint32_t left = s->active; left; left &= left - 1) {
+			unsigned slot = (unsigned)__builtin_ctz(left);
+			struct hk_slab *slab = &s->slab[slot];
+
+			if (slab->kind && slab->kind <= HK_CLASSES && slab->blocks)
+				check_slab(slab, &s->purged[slot]);
+		}
+	}
+}
