@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spare.h"
 #include "timing.h"
 
 /* A sequence may be aborted; after so many, something is single-stepping us. */
@@ -102,8 +103,7 @@ static void age(void)
 	}
 }
 
-/* may_start: see background.h, which does all this on its own time if it is asked for. */
-static void tick(bool may_start)
+void hk_magazine_tick(bool may_start)
 {
 	uint64_t now, due;
 
@@ -142,49 +142,80 @@ bool hk_magazine_age(void)
 
 /* ---- refill ---- */
 
+/* hot: only where that maps nothing and fills no SuperSlab that is to leave. */
+static struct hk_slab *run_from_pool(unsigned size_class, bool hot, bool *zero)
+{
+	unsigned slots = hk_class_info(size_class)->slots;
+	struct hk_flushed flushed;
+	struct hk_pool_released released;
+	struct hk_slab *slab;
+
+	if (hot)
+		return hk_pool_take_hot(size_class, slots, zero);
+	slab = hk_pool_take(size_class, slots, 1, false, zero);
+	if (slab)
+		return slab;
+	/* Give up only after giving back what can be. */
+	hk_magazine_flush(true, &flushed, "malloc");
+	hk_pool_release(&released);
+	return hk_pool_take(size_class, slots, 1, true, zero);
+}
+
+/* Under the class's lock: from what is better than a run of the pool. */
+static unsigned take_better(unsigned size_class, void **blocks, unsigned n, bool *zero)
+{
+	struct hk_slab *spare;
+
+	if (hk_slab_ready_locked(size_class))
+		return hk_slab_take_locked(size_class, blocks, n, zero);
+	spare = hk_spare_take(size_class);
+	if (!spare)
+		return 0;
+	return hk_slab_start_locked(size_class, spare, false, blocks, n, zero);
+}
+
 /*
  * Up to n blocks on top of the depot, from the slabs if it has none; returns with the lock
- * held and how many, or without it and 0.
+ * held and how many, or without it and 0.  Slabs in DRAINING SuperSlabs serve when the pool
+ * has no slot in others; gone meanwhile, they leave one more look at all of it.
  */
 static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 	struct hk_class *class = &hk_classes[size_class];
-	unsigned slots = hk_class_info(size_class)->slots;
-	struct hk_flushed flushed;
-	struct hk_pool_released released;
-	struct hk_slab *slab;
-	bool slab_zero;
+	bool slab_zero, draining = true;
 
-	hk_lock(&class->lock);
-	if (!depot->count)
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
-	if (depot->count)
-		goto filled;
-	hk_unlock(&class->lock);
+	for (;;) {
+		struct hk_slab *slab;
 
-	slab = hk_pool_take(size_class, slots, 1, false, &slab_zero);
-	if (!slab) {
-		/* Give up only after giving back what can be. */
-		hk_magazine_flush(true, &flushed, "malloc");
-		hk_pool_release(&released);
-		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
-	}
-	hk_lock(&class->lock);
-	if (!depot->count)
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
-	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
-	if (slab && depot->count) {
-		hk_pool_give(slab);
-	} else if (slab) {
-		hk_slab_attach_locked(size_class, slab, slab_zero);
-		depot->count = hk_slab_take_locked(size_class, depot->blocks, n, zero);
-	}
-	if (!depot->count) {
+		hk_lock(&class->lock);
+		if (!depot->count)
+			depot->count = take_better(size_class, depot->blocks, n, zero);
+		if (depot->count)
+			break;
+		draining = draining && hk_slab_has_draining_locked(size_class);
 		hk_unlock(&class->lock);
-		return 0;
+
+		slab = run_from_pool(size_class, draining, &slab_zero);
+		hk_lock(&class->lock);
+		if (!depot->count)
+			depot->count = take_better(size_class, depot->blocks, n, zero);
+		/* Others may have given blocks back meanwhile: none is kept unused. */
+		if (slab && depot->count)
+			hk_pool_give(slab);
+		else if (slab)
+			depot->count = hk_slab_start_locked(size_class, slab, slab_zero,
+							    depot->blocks, n, zero);
+		if (!depot->count)
+			depot->count = hk_slab_take_locked(size_class, depot->blocks, n,
+							   zero);
+		if (depot->count)
+			break;
+		hk_unlock(&class->lock);
+		if (!draining)
+			return 0;
+		draining = false;
 	}
-filled:
 	return n < depot->count ? n : depot->count;
 }
 
@@ -221,7 +252,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 			if (pop(size_class, &block))
 				return block;
 		}
-		tick(true);
+		hk_magazine_tick(true);
 		n = hk_set_grow(size_class) / 2;
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
@@ -258,7 +289,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	if (HK_LIKELY(push(size_class, block)))
 		return;
 	if (hk_sets_ready()) {
-		tick(false);
+		hk_magazine_tick(false);
 		n = hk_set_grow(size_class) / 2;
 		n = n > HK_BATCH ? HK_BATCH : n;
 		for (unsigned i = 1; i < TRIES; i++) {

@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spare.h"
 
 static _Atomic uint64_t flushes;
 
@@ -105,11 +106,13 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 		}
 		total->superslabs_live++;
 		total->superslabs_phantom += used && used == s->cached_bytes;
-		if (used > HK_SUPERSLAB_BYTES / 4)
-			total->superslabs_hot++;
-		else
+		if (hk_superslab_tier(s) == HK_TIER_DRAINING)
 			total->superslabs_draining++;
+		else
+			total->superslabs_hot++;
 	}
+	total->slabs_active -= hk_spare_slots();
+	total->slabs_empty += hk_spare_slots();
 	total->blocks_live += snapshot->medium_live;
 	total->bytes_live += snapshot->medium_bytes;
 	snapshot->pinned_blocks = total->blocks_live;
