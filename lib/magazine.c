@@ -142,80 +142,63 @@ bool hk_magazine_age(void)
 
 /* ---- refill ---- */
 
-/* hot: only where that maps nothing and fills no SuperSlab that is to leave. */
-static struct hk_slab *run_from_pool(unsigned size_class, bool hot, bool *zero)
+/*
+ * Under the class's lock: from partial slabs, or from the class's spare slot if there are
+ * none in SuperSlabs that are not to leave.
+ */
+static unsigned take(unsigned size_class, void **blocks, unsigned n, bool *zero)
 {
-	unsigned slots = hk_class_info(size_class)->slots;
-	struct hk_flushed flushed;
-	struct hk_pool_released released;
-	struct hk_slab *slab;
+	struct hk_slab *spare = NULL;
 
-	if (hot)
-		return hk_pool_take_hot(size_class, slots, zero);
-	slab = hk_pool_take(size_class, slots, 1, false, zero);
-	if (slab)
-		return slab;
-	/* Give up only after giving back what can be. */
-	hk_magazine_flush(true, &flushed, "malloc");
-	hk_pool_release(&released);
-	return hk_pool_take(size_class, slots, 1, true, zero);
-}
-
-/* Under the class's lock: from what is better than a run of the pool. */
-static unsigned take_better(unsigned size_class, void **blocks, unsigned n, bool *zero)
-{
-	struct hk_slab *spare;
-
-	if (hk_slab_ready_locked(size_class))
-		return hk_slab_take_locked(size_class, blocks, n, zero);
-	spare = hk_spare_take(size_class);
-	if (!spare)
-		return 0;
-	return hk_slab_start_locked(size_class, spare, false, blocks, n, zero);
+	if (!hk_slab_ready_locked(size_class))
+		spare = hk_spare_take(size_class);
+	if (spare)
+		return hk_slab_start_locked(size_class, spare, false, blocks, n, zero);
+	return hk_slab_take_locked(size_class, blocks, n, zero);
 }
 
 /*
  * Up to n blocks on top of the depot, from the slabs if it has none; returns with the lock
- * held and how many, or without it and 0.  Slabs in DRAINING SuperSlabs serve when the pool
- * has no slot in others; gone meanwhile, they leave one more look at all of it.
+ * held and how many, or without it and 0.
  */
 static uint32_t fill_depot(unsigned size_class, uint32_t n, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 	struct hk_class *class = &hk_classes[size_class];
-	bool slab_zero, draining = true;
+	unsigned slots = hk_class_info(size_class)->slots;
+	struct hk_flushed flushed;
+	struct hk_pool_released released;
+	struct hk_slab *slab;
+	bool slab_zero;
 
-	for (;;) {
-		struct hk_slab *slab;
+	hk_lock(&class->lock);
+	if (!depot->count)
+		depot->count = take(size_class, depot->blocks, n, zero);
+	if (depot->count)
+		goto filled;
+	hk_unlock(&class->lock);
 
-		hk_lock(&class->lock);
-		if (!depot->count)
-			depot->count = take_better(size_class, depot->blocks, n, zero);
-		if (depot->count)
-			break;
-		draining = draining && hk_slab_has_draining_locked(size_class);
-		hk_unlock(&class->lock);
-
-		slab = run_from_pool(size_class, draining, &slab_zero);
-		hk_lock(&class->lock);
-		if (!depot->count)
-			depot->count = take_better(size_class, depot->blocks, n, zero);
-		/* Others may have given blocks back meanwhile: none is kept unused. */
-		if (slab && depot->count)
-			hk_pool_give(slab);
-		else if (slab)
-			depot->count = hk_slab_start_locked(size_class, slab, slab_zero,
-							    depot->blocks, n, zero);
-		if (!depot->count)
-			depot->count = hk_slab_take_locked(size_class, depot->blocks, n,
-							   zero);
-		if (depot->count)
-			break;
-		hk_unlock(&class->lock);
-		if (!draining)
-			return 0;
-		draining = false;
+	slab = hk_pool_take(size_class, slots, 1, false, &slab_zero);
+	if (!slab) {
+		/* Give up only after giving back what can be. */
+		hk_magazine_flush(true, &flushed, "malloc");
+		hk_pool_release(&released);
+		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
 	}
+	hk_lock(&class->lock);
+	if (!depot->count)
+		depot->count = take(size_class, depot->blocks, n, zero);
+	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
+	if (slab && depot->count)
+		hk_pool_give(slab);
+	else if (slab)
+		depot->count = hk_slab_start_locked(size_class, slab, slab_zero,
+						    depot->blocks, n, zero);
+	if (!depot->count) {
+		hk_unlock(&class->lock);
+		return 0;
+	}
+filled:
 	return n < depot->count ? n : depot->count;
 }
 

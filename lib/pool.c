@@ -24,9 +24,8 @@ struct hk_superslab *hk_pool_superslabs;
  */
 struct group {
 	struct hk_superslab *by_free[HK_SLOTS + 1];
-	uint64_t mask;       /* of the lists that are not empty */
-	_Atomic size_t free; /* slots: a hint for those without the lock */
-	size_t dirty;        /* EMPTY ones */
+	uint64_t mask; /* of the lists that are not empty */
+	size_t dirty;  /* EMPTY slots */
 };
 
 static struct group hot, draining;
@@ -68,23 +67,20 @@ static void pulse_look(void)
 	pulse.most = kept > pulse.most ? kept : pulse.most;
 }
 
-/* After each change, and before the allowance is asked for. */
+/* At each look at the allowance. */
 static void pulse_roll(uint64_t now)
 {
-	size_t swing = pulse.most - pulse.least;
+	size_t swing;
 
-	if (!pulse.allowance)
-		return;
-	if (now - pulse.window >= WINDOW_MS) {
-		/* Had there been any demand since that window's end, the next were open. */
-		if (now - pulse.window >= 2 * WINDOW_MS)
-			swing = 0;
-		if (pulse.allowance > swing)
-			pulse.allowance = swing;
-		pulse.window = now;
-		pulse.least = pulse.most = kept_slots();
-	}
 	pulse_look();
+	if (now - pulse.window < WINDOW_MS)
+		return;
+	/* The next window has passed, too: had it seen demand, this one were not the last. */
+	swing = now - pulse.window < 2 * WINDOW_MS ? pulse.most - pulse.least : 0;
+	if (pulse.allowance > swing)
+		pulse.allowance = swing;
+	pulse.window = now;
+	pulse.least = pulse.most = kept_slots();
 }
 
 static void pulse_give(size_t slots)
@@ -132,13 +128,6 @@ static struct group *group_of(const struct hk_superslab *superslab)
 	return hk_superslab_tier(superslab) == HK_TIER_DRAINING ? &draining : &hot;
 }
 
-static void add_free(struct group *group, size_t change)
-{
-	size_t before = atomic_load_explicit(&group->free, memory_order_relaxed);
-
-	atomic_store_explicit(&group->free, before + change, memory_order_relaxed);
-}
-
 static void list_add(struct hk_superslab *superslab)
 {
 	struct group *group = group_of(superslab);
@@ -151,7 +140,6 @@ static void list_add(struct hk_superslab *superslab)
 	group->by_free[n] = superslab;
 	group->mask |= (uint64_t)1 << n;
 	group->dirty += (size_t)__builtin_popcount(superslab->empty);
-	add_free(group, n);
 	if (n == HK_SLOTS)
 		cached++;
 }
@@ -170,7 +158,6 @@ static void list_remove(struct hk_superslab *superslab)
 	if (!group->by_free[n])
 		group->mask &= ~((uint64_t)1 << n);
 	group->dirty -= (size_t)__builtin_popcount(superslab->empty);
-	add_free(group, -(size_t)n);
 	if (n == HK_SLOTS)
 		cached--;
 }
@@ -362,47 +349,6 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 			     kind);
 }
 
-/* The caller holds the lock and has found the run. */
-static struct hk_slab *take_run(struct hk_superslab *superslab, unsigned slot,
-				unsigned slots, unsigned kind, bool *zero)
-{
-	uint32_t dirty = superslab->empty & run_mask(slot, slots);
-
-	*zero = !dirty;
-	pulse_take(slots - (size_t)__builtin_popcount(dirty));
-	activate(superslab, slot, slots, kind);
-	if (pulse.allowance)
-		pulse_roll(hk_os_now_ms());
-	return &superslab->slab[slot];
-}
-
-/* HAKMEM_THP=dense.  Under no lock. */
-static void advise(struct hk_superslab *superslab, bool dense)
-{
-	if (dense && hk_config_thp() == HK_THP_DENSE)
-		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
-}
-
-struct hk_slab *hk_pool_take_hot(unsigned kind, unsigned slots, bool *zero)
-{
-	struct hk_superslab *superslab;
-	struct hk_slab *slab = NULL;
-	unsigned slot = 0;
-	bool dense = false;
-
-	if (atomic_load_explicit(&hot.free, memory_order_relaxed) < slots)
-		return NULL;
-	hk_lock(&hk_pool_lock);
-	superslab = find_superslab(&hot, slots, 1, &slot);
-	if (superslab) {
-		slab = take_run(superslab, slot, slots, kind, zero);
-		dense = superslab->active == HK_ALL_SLOTS;
-	}
-	hk_unlock(&hk_pool_lock);
-	advise(superslab, dense);
-	return slab;
-}
-
 /* The caller holds the lock; the run has no kind any more. */
 static void give_run(struct hk_slab *slab)
 {
@@ -450,6 +396,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 {
 	struct hk_superslab *superslab;
 	unsigned slot = 0;
+	uint32_t dirty;
 	bool dense;
 
 	hk_lock(&hk_pool_lock);
@@ -469,10 +416,15 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 		list_add(superslab);
 		slot = 0;
 	}
-	take_run(superslab, slot, slots, kind, zero);
+	dirty = superslab->empty & run_mask(slot, slots);
+	*zero = !dirty;
+	pulse_take(slots - (size_t)__builtin_popcount(dirty));
+	activate(superslab, slot, slots, kind);
+	pulse_look();
 	dense = superslab->active == HK_ALL_SLOTS;
 	hk_unlock(&hk_pool_lock);
-	advise(superslab, dense);
+	if (dense && hk_config_thp() == HK_THP_DENSE)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
 	return &superslab->slab[slot];
 }
 
@@ -505,7 +457,7 @@ bool hk_pool_give(struct hk_slab *slab)
 {
 	bool tidy;
 
-	if (slab->kind <= HK_CLASSES && hk_spare_keep(slab))
+	if (slab->kind && slab->kind <= HK_CLASSES && hk_spare_keep(slab))
 		return false;
 	hk_lock(&hk_pool_lock);
 	hk_assert(slab->kind);
@@ -698,18 +650,17 @@ static void check_tier(const struct hk_superslab *superslab)
 
 static size_t check_lists(const struct group *group)
 {
-	size_t listed = 0, slots = 0, dirty = 0;
+	size_t listed = 0, dirty = 0;
 
 	for (unsigned n = 0; n <= HK_SLOTS; n++) {
 		hk_assert(!group->by_free[n] == !(group->mask >> n & 1));
 		for (struct hk_superslab *s = group->by_free[n]; s; s = s->next) {
 			hk_assert(s->free_slots == n && group_of(s) == group);
 			listed++;
-			slots += n;
 			dirty += (size_t)__builtin_popcount(s->empty);
 		}
 	}
-	hk_assert(slots == group->free && dirty == group->dirty);
+	hk_assert(dirty == group->dirty);
 	return listed;
 }
 

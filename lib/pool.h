@@ -51,12 +51,6 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 			     bool *zero);
 
 /*
- * The same, but from no SuperSlab that is DRAINING or not mapped yet; NULL: none has such a
- * run.  Must be called without locks, too, for the sake of HAKMEM_THP=dense.
- */
-struct hk_slab *hk_pool_take_hot(unsigned kind, unsigned slots, bool *zero);
-
-/*
  * The run is EMPTY; or a spare, if a class gives it, which calls under its lock.  true: hk_pool_tidy() has work,
  * once the caller has dropped it.
  */

@@ -117,11 +117,6 @@ static struct hk_slab *fullest_draining(struct hk_class *class)
 	return NULL;
 }
 
-bool hk_slab_has_draining_locked(unsigned size_class)
-{
-	return fullest_draining(&hk_classes[size_class]);
-}
-
 bool hk_slab_ready_locked(unsigned size_class)
 {
 	struct hk_class *class = &hk_classes[size_class];

@@ -4,7 +4,8 @@
  *
  * Per class one lock and four lists of partial slabs, by quarters of fullness; a batch comes
  * from the fullest, so that the emptiest become empty.  Slabs in DRAINING SuperSlabs are on
- * four lists of their own, which are for when no slot is to be had in any other.  Where a
+ * four lists of their own, and serve when no others can, but before a slot of the pool: were
+ * that the other way round, they would be resident besides (README tells by how much).  Where a
  * tier changes, the lists follow late: a slab moves when it changes its quarter, or when it
  * is next in line to serve (of those, a few at a time: STALE_MAX).  A slab's free blocks are a bitmap,
  * out of band: a bit that is already set, or a pointer that is no block's start, is a double
@@ -48,9 +49,6 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 
 /* Is there a partial slab in a SuperSlab that is not DRAINING? */
 bool hk_slab_ready_locked(unsigned size_class);
-
-/* Is there one at least in a DRAINING SuperSlab? */
-bool hk_slab_has_draining_locked(unsigned size_class);
 
 /* Make a run from the pool a slab of the class. */
 void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero);
