@@ -214,9 +214,12 @@ END_TEST
 START_TEST(the_last_of_a_superslab_is_none)
 {
 	unsigned i = hk_size_class_exact(64);
-	struct hk_slab *slab = open_slab(i, blocks);
+	struct hk_slab *slab;
 
 	give_keeper();
+	release_all();
+	slab = open_slab(i, blocks);
+	ck_assert_uint_eq(hk_slab_superslab(slab)->tier, HK_TIER_FRESH);
 	close_slab(i, blocks);
 	ck_assert_uint_eq(hk_spare_slots(), 0);
 	ck_assert_uint_eq(stats_now().superslabs_live, 0);
