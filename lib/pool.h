@@ -11,7 +11,7 @@
  *   EMPTY slots of HOT SuperSlabs, then of FREE ones: their pages are resident already;
  *   UNUSED slots of HOT ones, which add to the resident size, then of FREE ones;
  *   EMPTY slots of DRAINING ones, then UNUSED ones, which keep from leaving what was to leave;
- *   the classes' spare slots (spare.h), which are taken back first of all then;
+ *   what of that there is when the classes' spare slots (spare.h) are taken back;
  *   a new SuperSlab.
  *
  * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
@@ -51,8 +51,8 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 			     bool *zero);
 
 /*
- * The run is EMPTY; or a spare, if a class gives it, which calls under its lock.  true: hk_pool_tidy() has work,
- * once the caller has dropped it.
+ * The run is EMPTY; or a spare, if a class gives it, which calls under its lock.  true:
+ * hk_pool_tidy() has work, once the caller has dropped it.
  */
 bool hk_pool_give(struct hk_slab *slab);
 

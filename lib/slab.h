@@ -7,15 +7,16 @@
  * four lists of their own, and serve when no others can, but before a slot of the pool: were
  * that the other way round, they would be resident besides (README tells by how much).  Where a
  * tier changes, the lists follow late: a slab moves when it changes its quarter, or when it
- * is next in line to serve (of those, a few at a time: STALE_MAX).  A slab's free blocks are a bitmap,
- * out of band: a bit that is already set, or a pointer that is no block's start, is a double
- * or an invalid free, and is told.
+ * is next in line to serve (of those, a few at a time: STALE_MAX).
+ *
+ * A slab's free blocks are a bitmap, out of band: a bit that is already set, or a pointer
+ * that is no block's start, is a double or an invalid free, and is told.
  *
  *   used + popcount(bitmap) = blocks        for each slab
  *   sum of used - blocks in magazines = live blocks        for each class
  *
  * A slab is on a list exactly when 0 < used < blocks; a full one is on none, an empty one
- * goes to the pool at once.
+ * goes to the pool at once, or is the class's spare.
  */
 #ifndef HK_SLAB_H
 #define HK_SLAB_H
@@ -42,8 +43,8 @@ extern struct hk_class hk_classes[HK_CLASSES + 1];
 
 /*
  * Take up to n blocks into blocks[], the lowest address last, since magazines are emptied
- * from the end; from DRAINING SuperSlabs if no others have any.  Fewer than n when the fullest slabs have no more; none only when there is no
- * partial slab.  *zero: the last one reads as zero.
+ * from the end; from DRAINING SuperSlabs if no others have any.  Fewer than n when the
+ * fullest slabs have no more; none only when there is no partial slab.  *zero: the last one reads as zero.
  */
 unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * dump: what HAKMEM_TIMING measures, in each of the three formats, with the numbers that were
- * measured; and nothing of it when it is off; and the SuperSlabs that hold most back.  That the formats are well formed is for
- * parsers to say: interpose.sh.
+ * measured; and nothing of it when it is off; and the SuperSlabs that hold most back.  That
+ * the formats are well formed is for parsers to say: interpose.sh.
  */
 #include "libcheck.h"
 
