@@ -88,8 +88,8 @@ struct hakmem_stats {
 	uint64_t bytes_metadata;  /* the allocator's own bookkeeping */
 	uint64_t superslabs_live;
 	uint64_t superslabs_cached;   /* empty, kept in the LRU cache */
-	uint64_t superslabs_hot;      /* more than a quarter in use */
-	uint64_t superslabs_draining; /* in use, a quarter or less */
+	uint64_t superslabs_hot;      /* new, or more than a quarter in use */
+	uint64_t superslabs_draining; /* a quarter or less, after more: left to empty */
 	uint64_t superslabs_mapped_total;
 	uint64_t superslabs_unmapped_total;
 	uint64_t slabs_active;

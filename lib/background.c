@@ -38,7 +38,10 @@ static _Atomic uint32_t state;
 enum { AWAKE, NAPPING, RESTING };
 static _Atomic uint32_t bell;
 
-/* Not before; 0: never, as the constructor has not run, or not in the main thread. */
+/*
+ * Not before, in ms; 1: at any time, and no look at the clock; 0: never, as the constructor
+ * has not run, or not in the main thread.
+ */
 static _Atomic uint64_t may_start_at;
 
 /* The main thread has ended alone, by pthread_exit(): the last of the others ends the process. */
@@ -297,8 +300,6 @@ static void tell_main_ended(void *unused)
 
 void hk_background_init(void)
 {
-	uint64_t now = hk_os_now_ms();
-
 	/* A library that is loaded late is not the allocator, and has nothing to do. */
 	if (hk_os_thread_id() != (uint64_t)getpid())
 		return;
@@ -307,7 +308,8 @@ void hk_background_init(void)
 	/* Without it, a program whose main thread ends alone would never end. */
 	if (have_main_key)
 		atomic_store_explicit(&may_start_at,
-				      main_is_next() ? now : now + HK_INTERVAL_MS,
+				      main_is_next() ? 1
+						     : hk_os_now_ms() + HK_INTERVAL_MS,
 				      memory_order_relaxed);
 }
 

@@ -10,6 +10,7 @@
 #include "pool.h"
 #include "registry.h"
 #include "slab.h"
+#include "spare.h"
 #include "sparse.h"
 
 static void check_large(void)
@@ -32,6 +33,7 @@ void hk_check(void)
 	hk_sets_stop();
 	hk_pool_check();
 	hk_slab_check();
+	hk_spare_check();
 	hk_sparse_check();
 	hk_sets_check();
 	check_large();

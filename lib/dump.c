@@ -89,6 +89,42 @@ static void text_classes(struct hk_text *text, const struct hk_snapshot *snapsho
 		(unsigned long)snapshot->total.large_live);
 }
 
+/* The class that has most of the SuperSlab's slots: by its blocks' size, as elsewhere. */
+static void pinned_by(struct hk_text *text, const struct hk_pinned *pinned)
+{
+	if (pinned->kind == HK_KIND_MEDIUM)
+		hk_text(text, "medium");
+	else
+		hk_text(text, "%lu", hk_class_size(pinned->kind));
+}
+
+static const char *tier_name(const struct hk_pinned *pinned)
+{
+	return pinned->draining ? "draining" : "hot";
+}
+
+static unsigned long fullness(const struct hk_pinned *pinned)
+{
+	return pinned->live_bytes * 100 / HK_SUPERSLAB_BYTES;
+}
+
+static void text_pinned(struct hk_text *text, const struct hk_snapshot *snapshot)
+{
+	if (!snapshot->pinned_count)
+		return;
+	hk_text(text, "%-18s %-8s %12s %12s %6s %s\n", "pinned SuperSlab", "tier", "live",
+		"held bytes", "full %", "mostly by");
+	for (unsigned i = 0; i < snapshot->pinned_count; i++) {
+		const struct hk_pinned *pinned = &snapshot->pinned[i];
+
+		hk_text(text, "%-18p %-8s %12lu %12lu %6lu ", (const void *)pinned->base,
+			tier_name(pinned), pinned->live_blocks, pinned->held_bytes,
+			fullness(pinned));
+		pinned_by(text, pinned);
+		hk_text(text, "\n");
+	}
+}
+
 static void text_lock(struct hk_text *text, const struct hk_lock_report *lock)
 {
 	hk_text(text, " %14lu %14lu %16lu\n", lock->acquired, lock->contended,
@@ -129,6 +165,7 @@ static void dump_text(struct hk_text *text, const struct hk_snapshot *snapshot,
 		hk_text(text, "%-26s %16lu  %s\n", counters[i].name,
 			value_of(snapshot, &counters[i]), counters[i].help);
 	text_classes(text, snapshot);
+	text_pinned(text, snapshot);
 	text_measured(text, measured);
 	for (unsigned i = 0; i < HK_OPTIONS; i++) {
 		char name[HK_OPTION_NAME_MAX], value[64];
@@ -199,6 +236,23 @@ static void json_measured(struct hk_text *text, const struct measured *measured)
 	hk_text(text, "}");
 }
 
+static void json_pinned(struct hk_text *text, const struct hk_snapshot *snapshot)
+{
+	hk_text(text, ",\"pinned\":[");
+	for (unsigned i = 0; i < snapshot->pinned_count; i++) {
+		const struct hk_pinned *pinned = &snapshot->pinned[i];
+
+		hk_text(text,
+			"%s{\"superslab\":\"%p\",\"tier\":\"%s\",\"live\":%lu,"
+			"\"held_bytes\":%lu,\"fullness\":%lu,\"mostly_by\":\"",
+			i ? "," : "", (const void *)pinned->base, tier_name(pinned),
+			pinned->live_blocks, pinned->held_bytes, fullness(pinned));
+		pinned_by(text, pinned);
+		hk_text(text, "\"}");
+	}
+	hk_text(text, "]");
+}
+
 static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot,
 		      const struct measured *measured)
 {
@@ -223,6 +277,7 @@ static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot,
 	}
 	hk_text(text, "],\"medium\":{\"live\":%lu,\"bytes\":%lu}", snapshot->medium_live,
 		snapshot->medium_bytes);
+	json_pinned(text, snapshot);
 	json_measured(text, measured);
 	hk_text(text, ",\"options\":{");
 	for (unsigned i = 0; i < HK_OPTIONS; i++) {

@@ -81,6 +81,7 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 			hk_poison_check(block, hk_class_size(size_class), function);
 		return block ? block : fail();
 	}
+	hk_magazine_tick(true);
 	block = allocate_beyond(size, alignment, false, zero);
 	if (!block) {
 		/* Limits and kernel count addresses: pages inside slabs would be no help. */
@@ -184,9 +185,11 @@ void hk_heap_free_slow(void *block, const char *function)
 		report_foreign(block, function);
 		break;
 	case HK_KIND_MEDIUM:
+		hk_magazine_tick(false);
 		hk_medium_free(block, function);
 		break;
 	case HK_KIND_LARGE:
+		hk_magazine_tick(false);
 		hk_large_free(block, function);
 		break;
 	default:

@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spare.h"
 #include "sparse.h"
 #include "timing.h"
 
@@ -106,8 +107,7 @@ static void age(void)
 	}
 }
 
-/* may_start: see background.h, which does all this on its own time if it is asked for. */
-static void tick(bool may_start)
+void hk_magazine_tick(bool may_start)
 {
 	uint64_t now, due;
 
@@ -154,24 +154,62 @@ struct batch {
 	uint32_t blocks; /* ... and on top of the depot */
 };
 
-/* Up to n blocks from the depot or, if it has none, from the slabs; false: nor have they. */
+static void find_in_depot(const struct hk_depot *depot, uint32_t n, struct batch *batch)
+{
+	batch->neighbours = 0;
+	batch->blocks = n < depot->count ? n : depot->count;
+}
+
+/* Make a run of the pool's, or the spare, a slab of the class, and take of it. */
+static void start_slab(unsigned size_class, struct hk_slab *slab, bool slab_zero,
+		       uint32_t n, struct batch *batch, bool *zero)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+
+	if (!(HK_RSEQ && hk_rseq_area)) {
+		depot->count = hk_slab_start_locked(size_class, slab, slab_zero,
+						    depot->blocks, n, zero);
+		find_in_depot(depot, n, batch);
+		return;
+	}
+	batch->neighbours = hk_slab_start_run_locked(size_class, slab, slab_zero, n,
+						     &batch->lowest, zero);
+	batch->blocks = 0;
+}
+
+static void find_in_slabs(unsigned size_class, uint32_t n, struct batch *batch,
+			  bool *zero)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	uint32_t run = 0;
+	bool ignored;
+
+	if (HK_RSEQ && hk_rseq_area)
+		run = hk_slab_take_run_locked(size_class, n, &batch->lowest, zero);
+	if (run < n)
+		depot->count = hk_slab_take_locked(size_class, depot->blocks, n - run,
+						   run ? &ignored : zero);
+	find_in_depot(depot, n, batch);
+	batch->neighbours = run;
+}
+
+/*
+ * Up to n blocks from the depot; if it has none, from partial slabs, or from the class's
+ * spare slot if there are none in SuperSlabs that are not to leave.  false: nowhere.
+ */
 static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
-	bool ignored;
+	struct hk_slab *spare = NULL;
 
-	batch->neighbours = 0;
-	if (!depot->count) {
-		if (HK_RSEQ && hk_rseq_area)
-			batch->neighbours = hk_slab_take_run_locked(size_class, n,
-								    &batch->lowest, zero);
-		n -= batch->neighbours;
-		if (n)
-			depot->count = hk_slab_take_locked(size_class, depot->blocks, n,
-							   batch->neighbours ? &ignored
-									     : zero);
-	}
-	batch->blocks = n < depot->count ? n : depot->count;
+	if (!depot->count && !hk_slab_ready_locked(size_class))
+		spare = hk_spare_take(size_class);
+	if (depot->count)
+		find_in_depot(depot, n, batch);
+	else if (spare)
+		start_slab(size_class, spare, false, n, batch, zero);
+	else
+		find_in_slabs(size_class, n, batch, zero);
 	return batch->neighbours || batch->blocks;
 }
 
@@ -203,12 +241,11 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 	hk_lock(&class->lock);
 	found = find_batch(size_class, n, batch, zero);
 	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
-	if (slab && found) {
+	if (slab && found)
 		hk_pool_give(slab);
-	} else if (slab) {
-		hk_slab_attach_locked(size_class, slab, slab_zero);
-		found = find_batch(size_class, n, batch, zero);
-	}
+	else if (slab)
+		start_slab(size_class, slab, slab_zero, n, batch, zero);
+	found |= slab != NULL;
 	if (last_try)
 		hk_unlock(&hk_sparse_lock);
 	if (!found)
@@ -276,7 +313,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 			if (pop(size_class, &block))
 				return block;
 		}
-		tick(true);
+		hk_magazine_tick(true);
 		n = hk_set_grow(size_class) / 2;
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
@@ -354,7 +391,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	if (HK_LIKELY(push(size_class, block)))
 		return;
 	if (hk_sets_ready()) {
-		tick(false);
+		hk_magazine_tick(false);
 		n = hk_set_grow(size_class) / 2;
 		n = n > HK_BATCH ? HK_BATCH : n;
 		for (unsigned i = 1; i < TRIES; i++) {

@@ -63,6 +63,14 @@ void hk_magazine_flush(bool all, struct hk_flushed *flushed, const char *functio
 void hk_magazine_release(struct hk_flushed *flushed, const char *function);
 
 /*
+ * At a slow path, also of blocks that no magazine holds; under no lock.  Once in an interval:
+ * what this CPU's, or thread's, magazines and all depots held in vain goes home, and the pool
+ * is tidied.  may_start: see background.h, which does all this on its own time if it is asked
+ * for.
+ */
+void hk_magazine_tick(bool may_start);
+
+/*
  * The end of an interval, for all sets and depots: what was held in vain goes home.  Unlike
  * the slow paths, which do it for their own, this may make membarrier(2).  true: there are
  * blocks left that may be found idle at the next.

@@ -77,8 +77,9 @@ void hk_medium_report_freed(const void *pointer, const char *function)
 	if (hk_registry_kind(start) != HK_KIND_LARGE)
 		superslab = hk_registry_owner(start);
 	slab = superslab ? &superslab->slab[offset >> HK_SLOT_SHIFT] : NULL;
-	if (slab && slab->kind == HK_KIND_NONE && slab->former == HK_KIND_MEDIUM &&
-	    hk_slab_base(slab) == (const char *)pointer)
+	/* ACTIVE, it is a spare, which is not the pool's to look at. */
+	if (slab && !(superslab->active >> hk_slab_slot(slab) & 1) &&
+	    slab->former == HK_KIND_MEDIUM && hk_slab_base(slab) == (const char *)pointer)
 		hk_fatal(HK_DOUBLE_FREE, function, pointer, "%lu-byte block",
 			 (unsigned long)slab->bytes);
 	hk_unlock(&hk_pool_lock);

@@ -216,7 +216,9 @@ static unsigned cgroup_cpus(void)
 	if (!group)
 		return UINT_MAX;
 	group += 3;
-	group[strcspn(group, "\n")] = '\0';
+	end = strchr(group, '\n');
+	if (end)
+		*end = '\0';
 	strcpy(path, root);
 	strcat(path, group);
 	strcat(path, file);

@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "os.h"
+#include "spare.h"
 
 #define DIRTY_SLOTS_MIN 8      /* 512 KiB */
 #define DIRTY_SLOTS_DIVISOR 16 /* of the ACTIVE ones */
@@ -18,9 +19,17 @@ struct hk_pool_counters hk_pool_counters;
 struct hk_superslab *hk_pool_superslabs;
 struct hk_superslab *hk_pool_cursor;
 
-/* by_free[n]: those with n free slots; by_free[HK_SLOTS] is the LRU cache. */
-static struct hk_superslab *by_free[HK_SLOTS + 1];
-static uint64_t by_free_mask;
+/*
+ * by_free[n]: those with n free slots; by_free[HK_SLOTS] is the LRU cache.  One group for the
+ * DRAINING ones, one for all others.
+ */
+struct group {
+	struct hk_superslab *by_free[HK_SLOTS + 1];
+	uint64_t mask; /* of the lists that are not empty */
+	size_t dirty;  /* EMPTY slots */
+};
+
+static struct group hot, draining;
 static unsigned cached;
 
 /* SuperSlabs with EMPTY slots, the one that has had them longest first. */
@@ -29,17 +38,51 @@ static size_t dirty_slots, active_slots;
 
 /*
  * The pulse of demand.  A slot that was given back and is wanted again within PULSE_MS was
- * given back in vain: so many more may stay, until no such thing has happened for CALM_MS.
+ * given back in vain: so many more may stay.  But of those only as many as a swing of demand
+ * used: what nobody took in a whole window of WINDOW_MS is not part of the pulse any more.
  */
 #define PULSE_MS 100
-#define CALM_MS 1000
+#define WINDOW_MS 500
 
 static struct {
-	size_t given_back; /* slots, lately */
-	uint64_t given_at; /* when the last of them was, in ms */
-	size_t allowance;  /* slots */
-	uint64_t regretted_at;
+	size_t given_back;  /* slots, lately */
+	uint64_t given_at;  /* when the last of them was, in ms */
+	size_t allowance;   /* slots */
+	uint64_t window;    /* when it began, while there is an allowance */
+	size_t least, most; /* slots that were kept in it */
 } pulse;
+
+/* Slots that stay resident, or mapped, for the next demand. */
+static size_t kept_slots(void)
+{
+	size_t mapped = (size_t)cached * HK_SLOTS;
+
+	return mapped > dirty_slots ? mapped : dirty_slots;
+}
+
+static void pulse_look(void)
+{
+	size_t kept = kept_slots();
+
+	pulse.least = kept < pulse.least ? kept : pulse.least;
+	pulse.most = kept > pulse.most ? kept : pulse.most;
+}
+
+/* At each look at the allowance. */
+static void pulse_roll(uint64_t now)
+{
+	size_t swing;
+
+	pulse_look();
+	if (now - pulse.window < WINDOW_MS)
+		return;
+	/* The next window has passed, too: had it seen demand, this one were not the last. */
+	swing = now - pulse.window < 2 * WINDOW_MS ? pulse.most - pulse.least : 0;
+	if (pulse.allowance > swing)
+		pulse.allowance = swing;
+	pulse.window = now;
+	pulse.least = pulse.most = kept_slots();
+}
 
 static void pulse_give(size_t slots)
 {
@@ -65,35 +108,46 @@ static void pulse_take(size_t slots)
 	if (slots > pulse.given_back)
 		slots = pulse.given_back;
 	pulse.given_back -= slots;
+	if (!pulse.allowance) {
+		pulse.window = now;
+		pulse.least = pulse.most = kept_slots();
+	}
 	pulse.allowance += slots;
-	pulse.regretted_at = now;
 }
 
 static size_t pulse_allowance(void)
 {
-	if (pulse.allowance && hk_os_now_ms() - pulse.regretted_at > CALM_MS)
-		pulse.allowance = 0;
+	if (pulse.allowance)
+		pulse_roll(hk_os_now_ms());
 	return pulse.allowance;
 }
 
 /* ---- lists ---- */
 
+static struct group *group_of(const struct hk_superslab *superslab)
+{
+	return hk_superslab_tier(superslab) == HK_TIER_DRAINING ? &draining : &hot;
+}
+
 static void list_add(struct hk_superslab *superslab)
 {
+	struct group *group = group_of(superslab);
 	unsigned n = superslab->free_slots;
 
 	superslab->previous = NULL;
-	superslab->next = by_free[n];
-	if (by_free[n])
-		by_free[n]->previous = superslab;
-	by_free[n] = superslab;
-	by_free_mask |= (uint64_t)1 << n;
+	superslab->next = group->by_free[n];
+	if (superslab->next)
+		superslab->next->previous = superslab;
+	group->by_free[n] = superslab;
+	group->mask |= (uint64_t)1 << n;
+	group->dirty += (size_t)__builtin_popcount(superslab->empty);
 	if (n == HK_SLOTS)
 		cached++;
 }
 
 static void list_remove(struct hk_superslab *superslab)
 {
+	struct group *group = group_of(superslab);
 	unsigned n = superslab->free_slots;
 
 	if (superslab->next)
@@ -101,9 +155,10 @@ static void list_remove(struct hk_superslab *superslab)
 	if (superslab->previous)
 		superslab->previous->next = superslab->next;
 	else
-		by_free[n] = superslab->next;
-	if (!by_free[n])
-		by_free_mask &= ~((uint64_t)1 << n);
+		group->by_free[n] = superslab->next;
+	if (!group->by_free[n])
+		group->mask &= ~((uint64_t)1 << n);
+	group->dirty -= (size_t)__builtin_popcount(superslab->empty);
 	if (n == HK_SLOTS)
 		cached--;
 }
@@ -153,6 +208,11 @@ static void all_remove(struct hk_superslab *superslab)
 		hk_pool_superslabs = superslab->all_next;
 }
 
+static void set_tier(struct hk_superslab *superslab, enum hk_tier tier)
+{
+	atomic_store_explicit(&superslab->tier, (uint8_t)tier, memory_order_seq_cst);
+}
+
 /*
  * Move slots between the masks of a SuperSlab, and the SuperSlab between the lists that
  * follow from them.  The one place where a slot's state changes.
@@ -172,15 +232,50 @@ static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t 
 		dirty_add(superslab);
 	else if (!empty && superslab->empty)
 		dirty_remove(superslab);
-	if (free_slots != superslab->free_slots) {
-		list_remove(superslab);
-		superslab->free_slots = free_slots;
-		list_add(superslab);
-	}
+	list_remove(superslab);
 	superslab->active = active;
 	superslab->empty = empty;
 	superslab->unused = unused;
 	superslab->busy = busy;
+	superslab->free_slots = free_slots;
+	if (free_slots == HK_SLOTS)
+		set_tier(superslab, HK_TIER_FREE);
+	else if (hk_superslab_tier(superslab) == HK_TIER_FREE)
+		set_tier(superslab, HK_TIER_FRESH);
+	list_add(superslab);
+}
+
+/* ---- tiers ---- */
+
+/* See superslab.h: no change of use may be missed between the store and the look at it. */
+static void settle_tier_locked(struct hk_superslab *superslab)
+{
+	for (;;) {
+		enum hk_tier tier = hk_superslab_tier(superslab);
+		unsigned use = atomic_load_explicit(&superslab->use,
+						    memory_order_seq_cst);
+		enum hk_tier next = hk_tier_next(tier, use);
+
+		if (next == tier)
+			return;
+		list_remove(superslab);
+		set_tier(superslab, next);
+		list_add(superslab);
+	}
+}
+
+void hk_pool_settle_tier(struct hk_superslab *superslab)
+{
+	hk_lock(&hk_pool_lock);
+	settle_tier_locked(superslab);
+	hk_unlock(&hk_pool_lock);
+}
+
+static void add_use_locked(struct hk_superslab *superslab, int change)
+{
+	atomic_fetch_add_explicit(&superslab->use, (uint16_t)change,
+				  memory_order_seq_cst);
+	settle_tier_locked(superslab);
 }
 
 /* ---- taking ---- */
@@ -208,13 +303,13 @@ static unsigned find_run(uint32_t free, unsigned slots, unsigned align)
  */
 #define TRIES 16
 
-static struct hk_superslab *find_in_lists(bool dirty, unsigned slots, unsigned align,
-					  unsigned *slot)
+static struct hk_superslab *find_in_lists(const struct group *group, bool dirty,
+					  unsigned slots, unsigned align, unsigned *slot)
 {
-	uint64_t lists = by_free_mask >> slots << slots;
+	uint64_t lists = group->mask >> slots << slots;
 
 	for (; lists; lists &= lists - 1) {
-		struct hk_superslab *superslab = by_free[__builtin_ctzl(lists)];
+		struct hk_superslab *superslab = group->by_free[__builtin_ctzl(lists)];
 
 		for (unsigned tries = TRIES; superslab && tries; tries--) {
 			uint32_t unused = dirty ? 0 : superslab->unused;
@@ -229,13 +324,14 @@ static struct hk_superslab *find_in_lists(bool dirty, unsigned slots, unsigned a
 }
 
 /* Slots whose pages are there come first: others would add to the resident size. */
-static struct hk_superslab *find_superslab(unsigned slots, unsigned align, unsigned *slot)
+static struct hk_superslab *find_superslab(const struct group *group, unsigned slots,
+					   unsigned align, unsigned *slot)
 {
 	struct hk_superslab *superslab = NULL;
 
-	if (dirty_slots >= slots)
-		superslab = find_in_lists(true, slots, align, slot);
-	return superslab ? superslab : find_in_lists(false, slots, align, slot);
+	if (group->dirty >= slots)
+		superslab = find_in_lists(group, true, slots, align, slot);
+	return superslab ? superslab : find_in_lists(group, false, slots, align, slot);
 }
 
 /* From now on its slots' pages are taken for resident, or the slots are UNUSED. */
@@ -262,8 +358,40 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 	superslab->slab[slot] = (struct hk_slab){ .kind = (uint8_t)kind,
 						  .slots = (uint8_t)slots,
 						  .first = (uint8_t)slot };
+	add_use_locked(superslab, (int)hk_slab_weight(&superslab->slab[slot]));
 	hk_registry_set_kind(superslab->base + ((size_t)slot << HK_SLOT_SHIFT), slots,
 			     kind);
+}
+
+/* The caller holds the lock; the run has no kind any more. */
+static void give_run(struct hk_slab *slab)
+{
+	struct hk_superslab *superslab = hk_slab_superslab(slab);
+	uint32_t run = run_mask(hk_slab_slot(slab), slab->slots);
+
+	hk_assert((superslab->active & run) == run);
+	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
+		  superslab->busy);
+}
+
+/* The caller holds the lock: what the classes keep becomes EMPTY. */
+static bool reclaim_spares(uint64_t before_ms)
+{
+	struct hk_slab *slab;
+	bool any = false;
+
+	while ((slab = hk_spare_remove_locked(before_ms))) {
+		give_run(slab);
+		any = true;
+	}
+	return any;
+}
+
+static struct hk_superslab *find_anywhere(unsigned slots, unsigned align, unsigned *slot)
+{
+	struct hk_superslab *superslab = find_superslab(&hot, slots, align, slot);
+
+	return superslab ? superslab : find_superslab(&draining, slots, align, slot);
 }
 
 bool hk_pool_limits_allow(size_t bytes, bool last_try)
@@ -306,7 +434,9 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	bool huge;
 
 	hk_lock(&hk_pool_lock);
-	superslab = find_superslab(slots, align, &slot);
+	superslab = find_anywhere(slots, align, &slot);
+	if (!superslab && reclaim_spares(UINT64_MAX))
+		superslab = find_anywhere(slots, align, &slot);
 	if (!superslab) {
 		hk_unlock(&hk_pool_lock);
 		if (!hk_pool_limits_allow(HK_SUPERSLAB_BYTES, last_try))
@@ -325,6 +455,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	pulse_take(slots - (size_t)__builtin_popcount(dirty));
 	activate(superslab, slot, slots, kind);
 	huge = ask_for_huge_pages(superslab);
+	pulse_look();
 	hk_unlock(&hk_pool_lock);
 	if (huge)
 		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
@@ -350,7 +481,7 @@ static bool too_many_dirty(void)
 	if (!dirty_slots)
 		return false;
 	allowance = pulse_allowance();
-	if (dirty_slots > limit + allowance)
+	if (dirty_slots + hk_spare_slots() > limit + allowance)
 		return true;
 	return dirty_slots > allowance &&
 	       hk_os_now_ms() - dirty_first->dirty_since >= delay;
@@ -358,21 +489,27 @@ static bool too_many_dirty(void)
 
 bool hk_pool_give(struct hk_slab *slab)
 {
-	struct hk_superslab *superslab = hk_slab_superslab(slab);
-	unsigned slot = hk_slab_slot(slab), slots = slab->slots;
-	uint32_t run = run_mask(slot, slots);
 	bool tidy;
 
+	if (slab->kind && slab->kind <= HK_CLASSES && hk_spare_keep(slab))
+		return false;
 	hk_lock(&hk_pool_lock);
-	hk_assert((superslab->active & run) == run && slab->kind);
-	hk_registry_set_kind(hk_slab_base(slab), slots, HK_KIND_NONE);
+	hk_assert(slab->kind);
+	add_use_locked(hk_slab_superslab(slab), -(int)hk_slab_weight(slab));
+	hk_registry_set_kind(hk_slab_base(slab), slab->slots, HK_KIND_NONE);
 	slab->former = slab->kind;
 	slab->kind = HK_KIND_NONE;
-	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
-		  superslab->busy);
+	give_run(slab);
 	tidy = too_many_cached() || too_many_dirty();
 	hk_unlock(&hk_pool_lock);
 	return tidy;
+}
+
+void hk_pool_give_spare(struct hk_slab *slab)
+{
+	hk_lock(&hk_pool_lock);
+	give_run(slab);
+	hk_unlock(&hk_pool_lock);
 }
 
 /*
@@ -438,7 +575,7 @@ static bool unmap(struct hk_superslab *superslab)
 /* The FREE SuperSlab that has been so longest. */
 static struct hk_superslab *least_recent(void)
 {
-	struct hk_superslab *superslab = by_free[HK_SLOTS];
+	struct hk_superslab *superslab = hot.by_free[HK_SLOTS];
 
 	while (superslab && superslab->next)
 		superslab = superslab->next;
@@ -447,7 +584,11 @@ static struct hk_superslab *least_recent(void)
 
 void hk_pool_tidy(void)
 {
+	uint64_t now = hk_os_now_ms();
+	uint64_t delay = hk_config_number(HK_OPTION_PURGE_DELAY_MS);
+
 	hk_lock(&hk_pool_lock);
+	reclaim_spares(now > delay ? now - delay : 0);
 	while (too_many_cached() && unmap(least_recent()))
 		pulse_give(HK_SLOTS);
 	/* A purge that the kernel refuses leaves the slots EMPTY, at the list's far end. */
@@ -458,17 +599,22 @@ void hk_pool_tidy(void)
 
 uint64_t hk_pool_due_ms(void)
 {
+	uint64_t delay = hk_config_number(HK_OPTION_PURGE_DELAY_MS);
 	uint64_t now = hk_os_now_ms(), due = UINT64_MAX, at;
+	size_t allowance;
 
 	hk_lock(&hk_pool_lock);
+	allowance = pulse_allowance();
 	if (cached > hk_config_number(HK_OPTION_LRU_SUPERSLABS))
-		due = pulse.allowance ? pulse.regretted_at + CALM_MS + 1 : now;
+		due = allowance ? pulse.window + WINDOW_MS : now;
 	if (dirty_slots) {
-		at = dirty_first->dirty_since +
-		     hk_config_number(HK_OPTION_PURGE_DELAY_MS);
-		if (dirty_slots <= pulse.allowance &&
-		    at < pulse.regretted_at + CALM_MS + 1)
-			at = pulse.regretted_at + CALM_MS + 1;
+		at = dirty_first->dirty_since + delay;
+		if (dirty_slots <= allowance && at < pulse.window + WINDOW_MS)
+			at = pulse.window + WINDOW_MS;
+		due = at < due ? at : due;
+	}
+	if (hk_spare_slots()) {
+		at = hk_spare_since() + delay;
 		due = at < due ? at : due;
 	}
 	hk_unlock(&hk_pool_lock);
@@ -481,8 +627,9 @@ void hk_pool_release(struct hk_pool_released *released)
 {
 	*released = (struct hk_pool_released){ 0 };
 	hk_lock(&hk_pool_lock);
-	for (size_t tries = cached; tries && by_free[HK_SLOTS]; tries--) {
-		if (!unmap(by_free[HK_SLOTS]))
+	reclaim_spares(UINT64_MAX);
+	for (size_t tries = cached; tries && hot.by_free[HK_SLOTS]; tries--) {
+		if (!unmap(hot.by_free[HK_SLOTS]))
 			break;
 		released->superslabs++;
 		released->bytes += HK_SUPERSLAB_BYTES;
@@ -502,9 +649,10 @@ void hk_pool_adopt(void)
 
 /* ---- invariants ---- */
 
+/* Also: the weights of the runs are the SuperSlab's use. */
 static void check_runs(const struct hk_superslab *superslab)
 {
-	unsigned slot = 0;
+	unsigned slot = 0, use = 0;
 
 	while (slot < HK_SLOTS) {
 		const struct hk_slab *slab = &superslab->slab[slot];
@@ -513,7 +661,9 @@ static void check_runs(const struct hk_superslab *superslab)
 
 		if (superslab->active >> slot & 1) {
 			slots = slab->slots;
-			hk_assert(slab->kind && slots && slot + slots <= HK_SLOTS);
+			hk_assert(slots && slot + slots <= HK_SLOTS);
+			hk_assert(slab->kind || hk_spare_has(slab));
+			use += hk_slab_weight(slab);
 			hk_assert((superslab->active & run_mask(slot, slots)) ==
 				  run_mask(slot, slots));
 		}
@@ -527,11 +677,36 @@ static void check_runs(const struct hk_superslab *superslab)
 		}
 		slot += slots;
 	}
+	hk_assert(use == superslab->use);
+}
+
+static void check_tier(const struct hk_superslab *superslab)
+{
+	enum hk_tier tier = hk_superslab_tier(superslab);
+
+	hk_assert(tier <= HK_TIER_DRAINING && tier == hk_tier_next(tier, superslab->use));
+	hk_assert((tier == HK_TIER_FREE) == (superslab->free_slots == HK_SLOTS));
+}
+
+static size_t check_lists(const struct group *group)
+{
+	size_t listed = 0, dirty = 0;
+
+	for (unsigned n = 0; n <= HK_SLOTS; n++) {
+		hk_assert(!group->by_free[n] == !(group->mask >> n & 1));
+		for (struct hk_superslab *s = group->by_free[n]; s; s = s->next) {
+			hk_assert(s->free_slots == n && group_of(s) == group);
+			listed++;
+			dirty += (size_t)__builtin_popcount(s->empty);
+		}
+	}
+	hk_assert(dirty == group->dirty);
+	return listed;
 }
 
 void hk_pool_check(void)
 {
-	size_t dirty = 0, active = 0, free_superslabs = 0, listed = 0, all = 0;
+	size_t dirty = 0, active = 0, free_superslabs = 0, all = 0;
 
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next, all++) {
 		uint32_t parts = s->active ^ s->empty ^ s->unused ^ s->busy;
@@ -547,13 +722,9 @@ void hk_pool_check(void)
 		active += (size_t)__builtin_popcount(s->active);
 		free_superslabs += s->free_slots == HK_SLOTS;
 		check_runs(s);
+		check_tier(s);
 	}
 	hk_assert(dirty == dirty_slots && active == active_slots &&
 		  free_superslabs == cached);
-	for (unsigned n = 0; n <= HK_SLOTS; n++) {
-		hk_assert(!by_free[n] == !(by_free_mask >> n & 1));
-		for (struct hk_superslab *s = by_free[n]; s; s = s->next, listed++)
-			hk_assert(s->free_slots == n);
-	}
-	hk_assert(listed == all);
+	hk_assert(check_lists(&hot) + check_lists(&draining) == all);
 }

@@ -4,10 +4,15 @@
  * goes back to the kernel.
  *
  * Every SuperSlab is on the list of its number of free slots; a run comes from the list of
- * the fewest that have one, so that the fullest fill up and the emptiest empty: first from
- * slots whose pages are resident, EMPTY ones, then from UNUSED ones, which add to the
- * resident size.  The list of 32 free slots is the LRU cache: FREE SuperSlabs, the last
- * freed first.
+ * the fewest that have one, so that the fullest fill up and the emptiest empty.  The list of
+ * 32 free slots is the LRU cache: FREE SuperSlabs, the last freed first.  DRAINING ones
+ * (superslab.h) have lists of their own.  In this order:
+ *
+ *   EMPTY slots of HOT SuperSlabs, then of FREE ones: their pages are resident already;
+ *   UNUSED slots of HOT ones, which add to the resident size, then of FREE ones;
+ *   EMPTY slots of DRAINING ones, then UNUSED ones, which keep from leaving what was to leave;
+ *   what of that there is when the classes' spare slots (spare.h) are taken back;
+ *   a new SuperSlab.
  *
  * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
  * a sixteenth of what is ACTIVE, plus 512 KiB.
@@ -61,10 +66,13 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 			     bool *zero);
 
 /*
- * The run is EMPTY.  May be called under a class's lock.  true: hk_pool_tidy() has work,
- * once the caller has dropped it.
+ * The run is EMPTY; or a spare, if a class gives it, which calls under its lock.  true:
+ * hk_pool_tidy() has work, once the caller has dropped it.
  */
 bool hk_pool_give(struct hk_slab *slab);
+
+/* The same for a run that was a spare and is none any more. */
+void hk_pool_give_spare(struct hk_slab *slab);
 
 /* Purge and unmap what is over its time or its number.  Makes system calls. */
 void hk_pool_tidy(void);
@@ -80,6 +88,23 @@ void hk_pool_adopt(void);
 
 /* The invariants of all lists and masks; the caller holds the lock. */
 void hk_pool_check(void);
+
+/* The tier follows the use: see superslab.h. */
+void hk_pool_settle_tier(struct hk_superslab *superslab);
+
+/* A slab has changed its weight.  The caller holds its class's lock. */
+static inline void hk_pool_use(struct hk_superslab *superslab, int change)
+{
+	unsigned use = (unsigned)((int)atomic_fetch_add_explicit(&superslab->use,
+								 (uint16_t)change,
+								 memory_order_seq_cst) +
+				  change);
+	enum hk_tier tier = (enum hk_tier)atomic_load_explicit(&superslab->tier,
+							       memory_order_seq_cst);
+
+	if (HK_UNLIKELY(hk_tier_next(tier, use) != tier))
+		hk_pool_settle_tier(superslab);
+}
 
 /* May so many more bytes be mapped?  The soft limit is passed by last_try only. */
 bool hk_pool_limits_allow(size_t bytes, bool last_try);

@@ -426,6 +426,13 @@ void hk_sets_init(void)
 
 /* ---- ageing ---- */
 
+/* More room than to start with: who took no slow path for it lately may not need it. */
+static bool has_grown(struct hk_set *set, unsigned size_class)
+{
+	return capacity_of(&set->magazine[size_class]) >
+	       start_capacity(hk_class_info(size_class));
+}
+
 bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
 {
 	struct hk_magazine_use *use = &set->use[size_class];
@@ -433,7 +440,7 @@ bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
 	uint32_t seen = atomic_exchange_explicit(&use->seen, count, memory_order_relaxed);
 	bool busy = atomic_exchange_explicit(&use->busy, false, memory_order_relaxed);
 
-	return !busy && seen == count;
+	return !busy && (seen == count || has_grown(set, size_class));
 }
 
 void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
@@ -454,9 +461,9 @@ static bool is_worth_stopping(struct hk_set *set, unsigned size_class)
 	uint32_t count = count_of(magazine);
 
 	return !atomic_load_explicit(&use->busy, memory_order_relaxed) &&
-	       atomic_load_explicit(&use->seen, memory_order_relaxed) == count &&
-	       (count ||
-		capacity_of(magazine) > start_capacity(hk_class_info(size_class)));
+	       (has_grown(set, size_class) ||
+		(count &&
+		 atomic_load_explicit(&use->seen, memory_order_relaxed) == count));
 }
 
 static bool any_worth_stopping(void)

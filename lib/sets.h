@@ -50,7 +50,10 @@ void hk_sets_disable(bool disable);
  */
 uint32_t hk_set_grow(unsigned size_class);
 
-/* Has the magazine not been used since this was last asked?  Any set may be asked about. */
+/*
+ * Since this was last asked, has the magazine not been used, or, if it has grown, taken no
+ * slow path?  Any set may be asked about.
+ */
 bool hk_set_is_idle(struct hk_set *set, unsigned size_class);
 
 /*

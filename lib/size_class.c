@@ -48,6 +48,21 @@ static size_t natural_alignment(size_t size)
 	return size & -size;
 }
 
+/*
+ * What a run with so many quarters in use adds to its SuperSlab's use, in eighths of a slot:
+ * the middle of what that quarter stands for.
+ */
+static size_t weight(const struct hk_size_class *info, unsigned bucket)
+{
+	size_t whole = 8 * (size_t)info->slots, middle;
+
+	if (bucket == HK_BUCKETS)
+		return whole;
+	middle = (((2 * (size_t)bucket + 1) << info->bucket_shift) * whole) /
+		 (2 * (size_t)info->blocks);
+	return middle > whole ? whole : middle ? middle : 1;
+}
+
 static void lay_out(unsigned size_class)
 {
 	struct hk_size_class *info = &hk_size_classes[size_class];
@@ -72,6 +87,8 @@ static void lay_out(unsigned size_class)
 
 	while ((info->blocks >> info->bucket_shift) > 4)
 		info->bucket_shift++;
+	for (unsigned i = 0; i <= HK_BUCKETS; i++)
+		info->weight[i] = (uint8_t)weight(info, i);
 
 	capacity = magazine_bytes(size) / size;
 	if (capacity > MAGAZINE_BLOCKS_MAX)

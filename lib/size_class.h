@@ -19,6 +19,8 @@
 
 #include "base.h"
 
+#define HK_BUCKETS 5u /* quarters of fullness; used >> bucket_shift may reach 4 */
+
 struct hk_size_class {
 	uint32_t size;        /* of a block, in bytes */
 	uint16_t blocks;      /* in one run */
@@ -29,6 +31,7 @@ struct hk_size_class {
 	uint16_t capacity;    /* the most blocks a magazine may hold */
 	uint16_t depot_max;   /* and the depot */
 	uint16_t bitmap_words;
+	uint8_t weight[HK_BUCKETS + 1]; /* of a run, by bucket; the last: of a full one */
 	uint32_t bitmap_base; /* where in a SuperSlab's record the run's bitmap lies ... */
 	uint32_t bitmap_stride; /* ... plus this for each slot before the run's first */
 	uint64_t reciprocal;    /* ceil(2^40 / size) */

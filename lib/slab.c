@@ -18,7 +18,17 @@
  */
 #define TAKE_SLABS 4
 
+/* So many slabs whose SuperSlab has become DRAINING are put aside in one search. */
+#define STALE_MAX 8
+
 struct hk_class hk_classes[HK_CLASSES + 1];
+
+static struct hk_slab **list_of(struct hk_class *class, unsigned bucket)
+{
+	if (bucket & HK_BUCKET_DRAINING)
+		return &class->draining[bucket & ~HK_BUCKET_DRAINING];
+	return &class->partial[bucket];
+}
 
 static void partial_remove(struct hk_class *class, struct hk_slab *slab)
 {
@@ -27,43 +37,101 @@ static void partial_remove(struct hk_class *class, struct hk_slab *slab)
 	if (slab->previous)
 		slab->previous->next = slab->next;
 	else
-		class->partial[slab->bucket] = slab->next;
-	slab->bucket = HK_BUCKETS;
+		*list_of(class, slab->bucket) = slab->next;
 }
 
+/* bucket: the quarter alone. */
 static void partial_add(struct hk_class *class, struct hk_slab *slab, unsigned bucket)
 {
+	struct hk_slab **list;
+
+	if (hk_slab_is_draining(slab))
+		bucket |= HK_BUCKET_DRAINING;
+	list = list_of(class, bucket);
 	slab->bucket = (uint8_t)bucket;
 	slab->previous = NULL;
-	slab->next = class->partial[bucket];
+	slab->next = *list;
 	if (slab->next)
 		slab->next->previous = slab;
-	class->partial[bucket] = slab;
+	*list = slab;
+}
+
+/* As which quarter it is listed, and which it is. */
+static unsigned quarter_of(const struct hk_slab *slab)
+{
+	return slab->bucket & ~HK_BUCKET_DRAINING;
+}
+
+static unsigned quarter_in_use(const struct hk_size_class *info,
+			       const struct hk_slab *slab)
+{
+	if (slab->used == slab->blocks)
+		return HK_BUCKETS;
+	return slab->used >> info->bucket_shift;
+}
+
+static void relist(struct hk_class *class, struct hk_slab *slab)
+{
+	partial_remove(class, slab);
+	partial_add(class, slab, quarter_of(slab));
 }
 
 /* Put the slab where its number of used blocks says. */
 static void sort_in(struct hk_class *class, const struct hk_size_class *info,
 		    struct hk_slab *slab)
 {
-	unsigned bucket = HK_BUCKETS;
+	unsigned bucket = quarter_in_use(info, slab), before = quarter_of(slab);
 
-	if (slab->used < slab->blocks)
-		bucket = slab->used >> info->bucket_shift;
-	if (bucket == slab->bucket)
+	if (bucket == before)
 		return;
-	if (slab->bucket != HK_BUCKETS)
+	if (before != HK_BUCKETS)
 		partial_remove(class, slab);
+	slab->bucket = (uint8_t)bucket;
+	hk_pool_use(hk_slab_superslab(slab), info->weight[bucket] - info->weight[before]);
 	if (bucket != HK_BUCKETS)
 		partial_add(class, slab, bucket);
 }
 
+/* Those whose SuperSlab is DRAINING by now are put aside. */
 static struct hk_slab *fullest(struct hk_class *class)
 {
+	unsigned stale = 0;
+
 	for (unsigned bucket = HK_BUCKETS; bucket--;) {
-		if (class->partial[bucket])
-			return class->partial[bucket];
+		struct hk_slab *slab;
+
+		while ((slab = class->partial[bucket])) {
+			if (!hk_slab_is_draining(slab) || stale++ == STALE_MAX)
+				return slab;
+			relist(class, slab);
+		}
 	}
 	return NULL;
+}
+
+static struct hk_slab *fullest_draining(struct hk_class *class)
+{
+	for (unsigned bucket = HK_BUCKETS; bucket--;) {
+		if (class->draining[bucket])
+			return class->draining[bucket];
+	}
+	return NULL;
+}
+
+bool hk_slab_ready_locked(unsigned size_class)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	struct hk_slab *slab;
+
+	if (fullest(class))
+		return true;
+	/* Perhaps a SuperSlab has become HOT again. */
+	slab = fullest_draining(class);
+	if (slab && !hk_slab_is_draining(slab)) {
+		relist(class, slab);
+		return true;
+	}
+	return false;
 }
 
 /* How many set bits there are without a gap, from the lowest on; not 0 of them. */
@@ -150,24 +218,30 @@ static unsigned take_neighbours(struct hk_slab *slab, const struct hk_size_class
 	return taken;
 }
 
-unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
-				 bool *zero)
+/* The same, for a class: the slab is listed anew.  *zero: the lowest reads as zero. */
+static unsigned take_run(struct hk_class *class, const struct hk_size_class *info,
+			 struct hk_slab *slab, unsigned n, char **lowest, bool *zero)
 {
-	struct hk_class *class = &hk_classes[size_class];
-	const struct hk_size_class *info = hk_class_info(size_class);
-	struct hk_slab *slab = fullest(class);
-	unsigned fresh, first;
+	unsigned fresh = slab->fresh, first;
 
-	hk_assert_slow(hk_lock_is_held(&class->lock));
-	if (!slab)
-		return 0;
-	fresh = slab->fresh;
 	n = take_neighbours(slab, info, n, &first);
 	*lowest = hk_slab_first_block(slab) + (size_t)first * info->size;
 	*zero = slab->zero && first >= fresh && !HK_POISON;
 	sort_in(class, info, slab);
 	class->used += n;
 	return n;
+}
+
+unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
+				 bool *zero)
+{
+	struct hk_class *class = &hk_classes[size_class];
+	struct hk_slab *slab = fullest(class);
+
+	hk_assert_slow(hk_lock_is_held(&class->lock));
+	if (!slab)
+		return 0;
+	return take_run(class, hk_class_info(size_class), slab, n, lowest, zero);
 }
 
 /* Take up to n blocks of one slab, in address order, into blocks[-1], blocks[-2] ... */
@@ -181,11 +255,12 @@ static unsigned take_from(struct hk_slab *slab, const struct hk_size_class *info
 	if (n > (unsigned)(slab->blocks - slab->used))
 		n = (unsigned)(slab->blocks - slab->used);
 	while (taken < n) {
-		after = take_neighbours(slab, info, n - taken, &index);
+		unsigned run = take_neighbours(slab, info, n - taken, &index);
+
 		if (!taken)
 			*zero = slab->zero && index >= fresh && !HK_POISON;
-		taken += after;
-		after += index;
+		taken += run;
+		after = index + run;
 		for (block = start + index * size; index < after;
 		     index++, block += size) {
 			*--blocks = block;
@@ -201,12 +276,16 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 	struct hk_class *class = &hk_classes[size_class];
 	const struct hk_size_class *info = hk_class_info(size_class);
 	unsigned taken = 0;
-	bool ignored;
+	bool ignored, draining = false;
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned visits = 0; taken < n && visits < TAKE_SLABS; visits++) {
 		struct hk_slab *slab = fullest(class);
 
+		if (!slab && (!taken || draining)) {
+			slab = fullest_draining(class);
+			draining = true;
+		}
 		if (!slab)
 			break;
 		taken += take_from(slab, info, blocks + n - taken, n - taken,
@@ -236,7 +315,6 @@ void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
 	slab->hint = 0;
 	slab->fresh = 0;
 	slab->zero = zero;
-	slab->bucket = HK_BUCKETS;
 	/*
 	 * Colouring: were the first block always at offset 0, the hot blocks of all classes
 	 * would meet in the same few sets of the cache (Bonwick, USENIX 1994).
@@ -247,7 +325,30 @@ void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
 	if (tail)
 		bitmap[info->bitmap_words - 1] = ((uint64_t)1 << tail) - 1;
 	class->slabs++;
-	sort_in(class, info, slab);
+	/* As which the pool has counted it. */
+	partial_add(class, slab, 0);
+}
+
+unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool slab_zero,
+			      void **blocks, unsigned n, bool *zero)
+{
+	const struct hk_size_class *info = hk_class_info(size_class);
+
+	hk_slab_attach_locked(size_class, slab, slab_zero);
+	if (n > info->blocks)
+		n = info->blocks;
+	take_from(slab, info, blocks + n, n, zero);
+	sort_in(&hk_classes[size_class], info, slab);
+	hk_classes[size_class].used += n;
+	return n;
+}
+
+unsigned hk_slab_start_run_locked(unsigned size_class, struct hk_slab *slab,
+				  bool slab_zero, unsigned n, char **lowest, bool *zero)
+{
+	hk_slab_attach_locked(size_class, slab, slab_zero);
+	return take_run(&hk_classes[size_class], hk_class_info(size_class), slab, n,
+			lowest, zero);
 }
 
 HK_COLD static void report_interior(const struct hk_slab *slab,
@@ -286,6 +387,7 @@ static bool settle(struct hk_class *class, const struct hk_size_class *info,
 	}
 	if (slab->bucket != HK_BUCKETS)
 		partial_remove(class, slab);
+	slab->bucket = (uint8_t)quarter_of(slab);
 	class->slabs--;
 	return hk_pool_give(slab);
 }
@@ -517,9 +619,7 @@ static void check_slab(struct hk_slab *slab)
 
 	hk_assert(slab->blocks == info->blocks && slab->slots == info->slots);
 	hk_assert(slab->used && slab->used + free_blocks(slab, info) == slab->blocks);
-	hk_assert(slab->bucket == (slab->used == slab->blocks
-					   ? HK_BUCKETS
-					   : slab->used >> info->bucket_shift));
+	hk_assert(quarter_of(slab) == quarter_in_use(info, slab));
 	hk_assert(slab->colour + (size_t)info->blocks * info->size <=
 		  info->slots * HK_SLOT_BYTES);
 }
@@ -545,9 +645,13 @@ void hk_slab_check(void)
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		uint64_t listed = 0;
 
-		for (unsigned bucket = 0; bucket < HK_BUCKETS; bucket++) {
-			struct hk_slab *slab = hk_classes[i].partial[bucket];
+		for (unsigned list = 0; list < 2 * HK_BUCKETS; list++) {
+			unsigned bucket = list % HK_BUCKETS;
+			struct hk_slab *slab;
 
+			if (list >= HK_BUCKETS)
+				bucket |= HK_BUCKET_DRAINING;
+			slab = *list_of(&hk_classes[i], bucket);
 			for (; slab; slab = slab->next, listed++)
 				hk_assert(slab->kind == i && slab->bucket == bucket);
 		}

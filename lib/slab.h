@@ -3,15 +3,20 @@
  * slab.h - the blocks of a size class: which are free, and where the next batch comes from.
  *
  * Per class one lock and four lists of partial slabs, by quarters of fullness; a batch comes
- * from the fullest, so that the emptiest become empty.  A slab's free blocks are a bitmap,
- * out of band: a bit that is already set, or a pointer that is no block's start, is a double
- * or an invalid free, and is told.
+ * from the fullest, so that the emptiest become empty.  Slabs in DRAINING SuperSlabs are on
+ * four lists of their own, and serve when no others can, but before a slot of the pool: were
+ * that the other way round, they would be resident besides (README tells by how much).  Where a
+ * tier changes, the lists follow late: a slab moves when it changes its quarter, or when it
+ * is next in line to serve (of those, a few at a time: STALE_MAX).
+ *
+ * A slab's free blocks are a bitmap, out of band: a bit that is already set, or a pointer
+ * that is no block's start, is a double or an invalid free, and is told.
  *
  *   used + popcount(bitmap) = blocks        for each slab
  *   sum of used - blocks in magazines = live blocks        for each class
  *
  * A slab is on a list exactly when 0 < used < blocks; a full one is on none, an empty one
- * goes to the pool at once.
+ * goes to the pool at once, or is the class's spare.
  */
 #ifndef HK_SLAB_H
 #define HK_SLAB_H
@@ -19,8 +24,6 @@
 #include "depot.h"
 #include "lock.h"
 #include "superslab.h"
-
-#define HK_BUCKETS 5 /* quarters of fullness; used >> bucket_shift may reach 4 */
 
 /* An exchange with the depot finds all it needs in the first cache line. */
 struct hk_class {
@@ -31,6 +34,7 @@ struct hk_class {
 	uint64_t slabs;
 	uint64_t used;   /* blocks not in slabs */
 	uint32_t colour; /* of the next slab */
+	struct hk_slab *draining[HK_BUCKETS] __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
 extern struct hk_class hk_classes[HK_CLASSES + 1];
@@ -39,8 +43,8 @@ extern struct hk_class hk_classes[HK_CLASSES + 1];
 
 /*
  * Take up to n blocks into blocks[], the lowest address last, since magazines are emptied
- * from the end.  Fewer than n when the fullest slabs have no more; none only when there is no
- * partial slab.  *zero: the last one reads as zero.
+ * from the end; from DRAINING SuperSlabs if no others have any.  Fewer than n when the
+ * fullest slabs have no more; none only when there is no partial slab.  *zero: the last one reads as zero.
  */
 unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, bool *zero);
 
@@ -51,8 +55,19 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
 				 bool *zero);
 
+/* Is there a partial slab in a SuperSlab that is not DRAINING? */
+bool hk_slab_ready_locked(unsigned size_class);
+
 /* Make a run from the pool a slab of the class. */
 void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero);
+
+/* The same, and take up to n blocks of it, as hk_slab_take_locked() does. */
+unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool slab_zero,
+			      void **blocks, unsigned n, bool *zero);
+
+/* And as hk_slab_take_run_locked() does. */
+unsigned hk_slab_start_run_locked(unsigned size_class, struct hk_slab *slab,
+				  bool slab_zero, unsigned n, char **lowest, bool *zero);
 
 /* Put n blocks back; function names the caller in a message.  true: hk_pool_tidy() is due. */
 bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,

@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spare.h"
 
 static _Atomic uint64_t flushes;
 
@@ -48,12 +49,16 @@ static void count_classes(struct hk_snapshot *snapshot)
 	}
 }
 
-/* Bytes of the SuperSlab that its slabs have handed out, to the program or to magazines. */
-static uint64_t used_bytes(struct hk_snapshot *snapshot,
-			   const struct hk_superslab *superslab)
-{
-	uint64_t bytes = 0;
+/* What the slabs of a SuperSlab have handed out, to the program or to magazines. */
+struct handed_out {
+	uint64_t blocks, bytes;
+	uint8_t slots[HK_KINDS]; /* of slabs with any such block */
+};
 
+static void count_slabs(struct hk_snapshot *snapshot, struct handed_out *out,
+			const struct hk_superslab *superslab)
+{
+	*out = (struct handed_out){ 0 };
 	for (uint32_t left = superslab->active; left; left &= left - 1) {
 		const struct hk_slab *slab = &superslab->slab[__builtin_ctz(left)];
 
@@ -62,25 +67,68 @@ static uint64_t used_bytes(struct hk_snapshot *snapshot,
 		if (slab->kind == HK_KIND_MEDIUM) {
 			snapshot->medium_live++;
 			snapshot->medium_bytes += slab->bytes;
-			bytes += slab->bytes;
-		} else if (slab->kind <= HK_CLASSES) {
-			bytes += (uint64_t)slab->used * hk_class_size(slab->kind);
+			out->blocks++;
+			out->bytes += slab->bytes;
+			out->slots[slab->kind] += slab->slots;
+		} else if (slab->used) {
+			out->blocks += slab->used;
+			out->bytes += (uint64_t)slab->used * hk_class_size(slab->kind);
+			out->slots[slab->kind] += slab->slots;
 		}
 	}
-	return bytes;
 }
 
-static void clear_cached_bytes(void)
+static unsigned most_slots(const struct handed_out *out)
+{
+	unsigned most = 0;
+
+	for (unsigned i = 1; i < HK_KINDS; i++) {
+		if (out->slots[i] > out->slots[most])
+			most = i;
+	}
+	return most;
+}
+
+/* Among the worst, if it is: they are kept in order. */
+static void rank_pinned(struct hk_snapshot *snapshot,
+			const struct hk_superslab *superslab,
+			const struct handed_out *out)
+{
+	struct hk_pinned one = {
+		.base = superslab->base,
+		.draining = hk_superslab_tier(superslab) == HK_TIER_DRAINING,
+		.kind = most_slots(out),
+		.live_blocks = out->blocks - superslab->cached_blocks,
+		.live_bytes = out->bytes - superslab->cached_bytes,
+	};
+
+	one.held_bytes = HK_SUPERSLAB_BYTES - one.live_bytes;
+	if (!one.live_blocks)
+		return;
+	for (unsigned i = 0; i < snapshot->pinned_count; i++) {
+		struct hk_pinned other = snapshot->pinned[i];
+
+		if (one.held_bytes <= other.held_bytes)
+			continue;
+		snapshot->pinned[i] = one;
+		one = other;
+	}
+	if (snapshot->pinned_count < HK_PINNED)
+		snapshot->pinned[snapshot->pinned_count++] = one;
+}
+
+static void clear_cached(void)
 {
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next)
-		s->cached_bytes = 0;
+		s->cached_blocks = s->cached_bytes = 0;
 }
 
-static void add_cached_bytes(unsigned size_class, void *block, void *context)
+static void add_cached(unsigned size_class, void *block, void *context)
 {
 	struct hk_superslab *superslab = hk_registry_owner(block);
 
 	(void)context;
+	superslab->cached_blocks++;
 	superslab->cached_bytes += hk_class_size(size_class);
 }
 
@@ -88,13 +136,14 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
 
-	clear_cached_bytes();
+	clear_cached();
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		hk_sets_visit_locked(i, add_cached_bytes, NULL);
+		hk_sets_visit_locked(i, add_cached, NULL);
 
 	for (const struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
-		uint64_t used = used_bytes(snapshot, s);
+		struct handed_out out;
 
+		count_slabs(snapshot, &out, s);
 		total->slabs_active += (unsigned)__builtin_popcount(s->active);
 		total->slabs_empty += (unsigned)__builtin_popcount(s->empty);
 		total->bytes_committed += (unsigned)__builtin_popcount(~s->unused) *
@@ -108,12 +157,15 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 			continue;
 		}
 		total->superslabs_live++;
-		total->superslabs_phantom += used && used == s->cached_bytes;
-		if (used > HK_SUPERSLAB_BYTES / 4)
-			total->superslabs_hot++;
-		else
+		total->superslabs_phantom += out.bytes && out.bytes == s->cached_bytes;
+		rank_pinned(snapshot, s, &out);
+		if (hk_superslab_tier(s) == HK_TIER_DRAINING)
 			total->superslabs_draining++;
+		else
+			total->superslabs_hot++;
 	}
+	total->slabs_active -= hk_spare_slots();
+	total->slabs_empty += hk_spare_slots();
 	total->blocks_live += snapshot->medium_live;
 	total->bytes_live += snapshot->medium_bytes;
 	snapshot->pinned_blocks = total->blocks_live;

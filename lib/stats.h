@@ -14,6 +14,17 @@ struct hk_class_stats {
 	uint64_t refills, spills;
 };
 
+/* A SuperSlab that live blocks hold, and what they hold back with it. */
+struct hk_pinned {
+	const char *base;
+	bool draining;
+	unsigned kind; /* of the slabs that have most of its slots */
+	uint64_t live_blocks, live_bytes;
+	uint64_t held_bytes; /* the rest */
+};
+
+#define HK_PINNED 10
+
 /* All of one moment: taken while every lock is held. */
 struct hk_snapshot {
 	struct hakmem_stats total;
@@ -21,6 +32,9 @@ struct hk_snapshot {
 	uint64_t medium_live, medium_bytes;
 	uint64_t pinned_blocks; /* live blocks that lie in SuperSlabs */
 	uint64_t pinned_bytes;  /* bytes of those SuperSlabs that no live block uses */
+	/* The worst of them, those with the fewest live bytes, in this order. */
+	struct hk_pinned pinned[HK_PINNED];
+	unsigned pinned_count;
 };
 
 /* Takes all locks; must be called without any. */

@@ -13,14 +13,45 @@
  *
  *               pool_take                       slab or medium block empty: pool_give
  *     UNUSED ---------------->  ACTIVE  ------------------------------------> EMPTY
- *       ^                         ^                                             |
- *       |                         +---------------- pool_take ------------------+
- *       +-- purged -- BUSY <----------------------- pool_tidy ------------------+
+ *       ^                       |  ^  ^                                       ^ |
+ *       |             spare_keep|  |  +------------- pool_take ---------------|-+
+ *       |                       v  | spare_take                               | |
+ *       |                      SPARE --------------- pool_reclaim ------------+ |
+ *       +-- purged -- BUSY <------------------------ pool_tidy -----------------+
  *
- * All of them under the pool's lock.  UNUSED: its pages read as zero and hold no memory.
- * EMPTY: pages may be resident.  BUSY: a thread purges it without the lock; nobody else may
- * have it, and its SuperSlab stays mapped.  ACTIVE slots belong to their class (under the
- * class's lock) or, when medium, to whoever holds the block.
+ * Those of the masks under the pool's lock.  UNUSED: its pages read as zero and hold no
+ * memory.  EMPTY: pages may be resident.  BUSY: a thread purges it without the lock; nobody
+ * else may have it, and its SuperSlab stays mapped.  ACTIVE slots belong to their class
+ * (under the class's lock) or, when medium, to whoever holds the block.
+ *
+ * SPARE: an EMPTY slot, or run of such, that waits for its class alone (spare.h).  The masks
+ * have it as ACTIVE, since nobody else may take it; its kind is 0, in the registry too.  Into
+ * SPARE and back under the class's lock, to EMPTY under the pool's: one atomic exchange says
+ * who has it.
+ *
+ * A SuperSlab's tiers:
+ *
+ *              a slot is taken          use > 1/4            use <= 1/4
+ *        FREE ------------------> FRESH ----------->  HOT  ------------->  DRAINING
+ *          ^                        |                  |  <-------------      |
+ *          |                        |                  |     use > 3/8        |
+ *          +------------------------+------------------+----------------------+
+ *                       no slot of it is ACTIVE or BUSY any more
+ *
+ * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, FREE
+ * ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
+ * stays what it was, so that a slab that comes and goes changes nothing.
+ *
+ * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: whole for
+ * medium blocks, for a slab the middle of the quarter of fullness by which it is listed.  It
+ * is added to, atomically, where a slab changes between these (under its class's lock) or
+ * comes and goes (under the pool's), so a batch within a quarter does not touch it.
+ *
+ * tier is stored under the pool's lock only.  Whoever changes use reads tier after that, and
+ * where the two do not agree takes that lock and stores what follows from use, until they do.
+ * A storer reads use again after its store, an adder tier after its addition, all of it
+ * sequentially consistent: so of a storer and an adder that cross, at least one sees what the
+ * other did (Dekker), and with every lock held they agree.
  *
  * Invariants: the four masks are disjoint and cover all slots; a SuperSlab with neither
  * ACTIVE nor BUSY slots is FREE, and only such a one is unmapped.
@@ -36,12 +67,21 @@
 #define HK_BITMAP_WORDS 64
 #define HK_BITMAP_WIDE_WORDS 128
 
+enum hk_tier { HK_TIER_FREE, HK_TIER_FRESH, HK_TIER_HOT, HK_TIER_DRAINING };
+
+#define HK_SLOT_WEIGHT 8u /* of a slot all in use */
+#define HK_USE_LOW (HK_SLOTS * HK_SLOT_WEIGHT / 4)
+#define HK_USE_HIGH (HK_SLOTS * HK_SLOT_WEIGHT * 3 / 8)
+
+/* In bucket: the slab is on the list of those in DRAINING SuperSlabs. */
+#define HK_BUCKET_DRAINING 8u
+
 struct hk_slab {
 	struct hk_slab *next, *previous; /* in its class's list of partial slabs */
 	uint8_t kind;                    /* of an ACTIVE run's first slot, else 0 */
 	uint8_t slots;                   /* of the run */
 	uint8_t first;                   /* any slot of the run: where the run begins */
-	uint8_t bucket;  /* which list it is on, HK_BUCKETS: none (full) */
+	uint8_t bucket; /* its quarter, and which list it is on; HK_BUCKETS: none (full) */
 	uint16_t blocks; /* in the run */
 	uint16_t used;   /* not set in the bitmap: live, or in a magazine */
 	uint16_t colour; /* offset of the first block, in bytes */
@@ -67,15 +107,18 @@ struct hk_superslab {
 		*dirty_previous; /* in the list of those with EMPTY slots */
 	struct hk_superslab *all_next, *all_previous;
 	uint32_t active, empty, unused, busy; /* masks of slots */
-	uint32_t free_slots;   /* popcount(empty | unused); the list it is on */
+	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
+	_Atomic uint16_t use; /* sum of the weights of its slabs */
+	_Atomic uint8_t tier;
 	uint64_t dirty_since;  /* when its oldest EMPTY slot became so, in ms */
 	uint64_t cached_bytes; /* scratch of the walk in stats.c */
+	uint64_t cached_blocks;
 	/* By slots, a bit for each page, under the lock of the slab's class: sparse.h. */
 	_Atomic uint16_t purged[HK_SLOTS];
 	uint16_t idle[HK_SLOTS];
 	uint64_t idle_since; /* when that was seen, in ms; 0: nothing was */
 	bool huge;           /* huge pages are asked for */
-	char pad[4096 - 2048 - 96 - 128 - 9];
+	char pad[4096 - 2048 - 104 - 128 - 16];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
@@ -136,6 +179,41 @@ static inline uint64_t *hk_slab_bitmap(struct hk_slab *slab,
 {
 	return (uint64_t *)((char *)hk_slab_superslab(slab) + info->bitmap_base +
 			    (size_t)hk_slab_slot(slab) * info->bitmap_stride);
+}
+
+static inline enum hk_tier hk_superslab_tier(const struct hk_superslab *superslab)
+{
+	return (enum hk_tier)atomic_load_explicit(&superslab->tier, memory_order_relaxed);
+}
+
+static inline bool hk_slab_is_draining(const struct hk_slab *slab)
+{
+	return hk_superslab_tier(hk_slab_superslab(slab)) == HK_TIER_DRAINING;
+}
+
+/* What follows from the use of a SuperSlab that is not FREE. */
+static inline enum hk_tier hk_tier_next(enum hk_tier tier, unsigned use)
+{
+	switch (tier) {
+	case HK_TIER_FRESH:
+		return use > HK_USE_LOW ? HK_TIER_HOT : tier;
+	case HK_TIER_HOT:
+		return use <= HK_USE_LOW ? HK_TIER_DRAINING : tier;
+	case HK_TIER_DRAINING:
+		return use > HK_USE_HIGH ? HK_TIER_HOT : tier;
+	default:
+		return tier;
+	}
+}
+
+/* What the run counts for in the use of its SuperSlab. */
+static inline unsigned hk_slab_weight(const struct hk_slab *slab)
+{
+	if (slab->kind == HK_KIND_MEDIUM)
+		return slab->slots * HK_SLOT_WEIGHT;
+	if (slab->kind == HK_KIND_NONE)
+		return 0;
+	return hk_class_info(slab->kind)->weight[slab->bucket & ~HK_BUCKET_DRAINING];
 }
 
 /* The slab (a run's first) in which this address lies; it must be in an ACTIVE slot. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * dump: what HAKMEM_TIMING measures, in each of the three formats, with the numbers that were
- * measured; and nothing of it when it is off.  That the formats are well formed is for
- * parsers to say: interpose.sh.
+ * measured; and nothing of it when it is off; and the SuperSlabs that hold most back.  That
+ * the formats are well formed is for parsers to say: interpose.sh.
  */
 #include "libcheck.h"
 
@@ -272,6 +272,73 @@ START_TEST(off_no_format_has_any)
 }
 END_TEST
 
+/*
+ * In the order of what they hold back: one with a small block and nothing else any more, then
+ * those with so many slots' bytes in use.
+ */
+START_TEST(the_ten_that_hold_most_back)
+{
+	static struct hk_slab *slabs[12];
+	struct hk_slab *other;
+	char line[256];
+	void *block;
+	bool zero;
+
+	release_all();
+	block = malloc(64);
+	other = hk_pool_take(HK_KIND_MEDIUM, 24, 1, false, &zero);
+	other->bytes = HK_SLOT_BYTES;
+	ck_assert_ptr_eq(hk_slab_superslab(other), hk_registry_owner(block));
+	for (size_t i = 0; i < 12; i++) {
+		size_t k = i * 7 % 12;
+
+		slabs[k] = hk_pool_take(HK_KIND_MEDIUM, 17, 1, false, &zero);
+		slabs[k]->bytes = (k + 1) * HK_SLOT_BYTES;
+	}
+	hk_pool_give(other);
+	dump(HAKMEM_TEXT);
+	snprintf(line, sizeof(line), "\n%-18p %-8s %12u %12lu %6u 64\n",
+		 (void *)hk_slab_superslab(other)->base, "draining", 1,
+		 HK_SUPERSLAB_BYTES - 64, 0);
+	ck_assert(has(text, "%s", line));
+	for (size_t k = 0; k < 12; k++) {
+		const char *at = strstr(text, line);
+
+		snprintf(line, sizeof(line), "\n%-18p %-8s %12u %12lu %6lu medium\n",
+			 (void *)hk_slab_superslab(slabs[k])->base, "hot", 1,
+			 HK_SUPERSLAB_BYTES - slabs[k]->bytes, (k + 1) * 100 / 32);
+		if (k < 9)
+			ck_assert(at + strlen(line) < text + sizeof(text) &&
+				  strstr(at, line) == strchr(at + 1, '\n'));
+		else
+			ck_assert(!has(text, "%p",
+				       (void *)hk_slab_superslab(slabs[k])->base));
+	}
+	dump(HAKMEM_JSON);
+	ck_assert(
+		has(text,
+		    ",\"pinned\":[{\"superslab\":\"%p\",\"tier\":\"draining\",\"live\":1,"
+		    "\"held_bytes\":%lu,\"fullness\":0,\"mostly_by\":\"64\"},",
+		    (void *)hk_slab_superslab(other)->base, HK_SUPERSLAB_BYTES - 64));
+	ck_assert(has(text,
+		      ",{\"superslab\":\"%p\",\"tier\":\"hot\",\"live\":1,"
+		      "\"held_bytes\":%lu,\"fullness\":28,\"mostly_by\":\"medium\"}]",
+		      (void *)hk_slab_superslab(slabs[8])->base,
+		      HK_SUPERSLAB_BYTES - slabs[8]->bytes));
+	dump(HAKMEM_OPENMETRICS);
+	ck_assert(!has(text, "%p", (void *)hk_slab_superslab(slabs[0])->base));
+
+	for (size_t k = 0; k < 12; k++)
+		hk_pool_give(slabs[k]);
+	free(block);
+	release_all();
+	dump(HAKMEM_TEXT);
+	ck_assert(!has(text, "pinned SuperSlab"));
+	dump(HAKMEM_JSON);
+	ck_assert(has(text, ",\"pinned\":[]"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("dump");
@@ -286,5 +353,6 @@ int main(void)
 	tcase_add_test(tcase, the_most_contended_classes_in_their_order);
 	tcase_add_test(tcase, each_format_has_the_numbers);
 	tcase_add_test(tcase, off_no_format_has_any);
+	tcase_add_test(tcase, the_ten_that_hold_most_back);
 	return run_suite(suite);
 }

@@ -198,6 +198,263 @@ START_TEST(the_fullest_superslab_serves_first)
 }
 END_TEST
 
+/* ---- tiers ---- */
+
+static struct hk_slab *slots_of[5][HK_SLOTS];
+
+static struct hk_superslab *fill_superslab(size_t i)
+{
+	bool zero;
+
+	for (size_t k = 0; k < HK_SLOTS; k++)
+		slots_of[i][k] = take(1, 1, &zero);
+	return hk_slab_superslab(slots_of[i][0]);
+}
+
+/* Of a full SuperSlab, all but the first so many slots. */
+static void thin(size_t i, size_t left)
+{
+	for (size_t k = left; k < HK_SLOTS; k++)
+		give(slots_of[i][k]);
+}
+
+/* What thin() has left. */
+static void give_rest(size_t i, size_t left)
+{
+	for (size_t k = 0; k < left; k++)
+		give(slots_of[i][k]);
+}
+
+static void none_is_left(void)
+{
+	release_all();
+	ck_assert_uint_eq(superslabs(), 0);
+}
+
+/* Each arrow of the diagram in superslab.h; a quarter is 8 slots, three eighths are 12. */
+START_TEST(a_superslab_goes_through_its_tiers)
+{
+	struct hk_superslab *superslab = NULL;
+	bool zero;
+
+	for (size_t k = 0; k < HK_SLOTS; k++) {
+		slots_of[0][k] = take(1, 1, &zero);
+		superslab = hk_slab_superslab(slots_of[0][k]);
+		ck_assert_uint_eq(superslab->use, 8 * (k + 1));
+		ck_assert_uint_eq(superslab->tier, k < 8 ? HK_TIER_FRESH : HK_TIER_HOT);
+	}
+	ck_assert_uint_eq(superslabs(), 1);
+	for (size_t k = HK_SLOTS; k-- > 2;) {
+		give(slots_of[0][k]);
+		ck_assert_uint_eq(superslab->tier,
+				  k > 8 ? HK_TIER_HOT : HK_TIER_DRAINING);
+	}
+	for (size_t k = 2; k < 20; k++) {
+		slots_of[0][k] = take(1, 1, &zero);
+		ck_assert_ptr_eq(hk_slab_superslab(slots_of[0][k]), superslab);
+		ck_assert_uint_eq(superslab->tier,
+				  k < 12 ? HK_TIER_DRAINING : HK_TIER_HOT);
+	}
+	give_rest(0, 20);
+	ck_assert_uint_eq(superslab->tier, HK_TIER_FREE);
+	ck_assert_uint_eq(superslab->use, 0);
+	slots_of[0][0] = take(2, 1, &zero);
+	ck_assert_ptr_eq(hk_slab_superslab(slots_of[0][0]), superslab);
+	ck_assert_uint_eq(superslab->tier, HK_TIER_FRESH);
+	ck_assert_uint_eq(superslab->use, 16);
+	/* It has not been above a quarter, so it does not drain below it. */
+	give(slots_of[0][0]);
+	none_is_left();
+}
+END_TEST
+
+START_TEST(around_a_quarter_nothing_changes)
+{
+	struct hk_superslab *superslab = fill_superslab(0);
+	struct hakmem_stats stats;
+	bool zero;
+
+	thin(0, 8);
+	ck_assert_uint_eq(superslab->tier, HK_TIER_DRAINING);
+	for (unsigned round = 0; round < 10; round++) {
+		for (size_t k = 8; k < 12; k++) {
+			slots_of[0][k] = take(1, 1, &zero);
+			ck_assert_uint_eq(superslab->tier, HK_TIER_DRAINING);
+		}
+		for (size_t k = 12; k-- > 8;)
+			give(slots_of[0][k]);
+	}
+	stats = stats_now();
+	ck_assert_uint_eq(stats.superslabs_draining, 1);
+	ck_assert_uint_eq(stats.superslabs_hot, 0);
+	for (size_t k = 8; k < 13; k++)
+		slots_of[0][k] = take(1, 1, &zero);
+	for (unsigned round = 0; round < 10; round++) {
+		for (size_t k = 13; k-- > 9;) {
+			give(slots_of[0][k]);
+			ck_assert_uint_eq(superslab->tier, HK_TIER_HOT);
+		}
+		for (size_t k = 9; k < 13; k++)
+			slots_of[0][k] = take(1, 1, &zero);
+	}
+	stats = stats_now();
+	ck_assert_uint_eq(stats.superslabs_draining, 0);
+	ck_assert_uint_eq(stats.superslabs_hot, 1);
+	give_rest(0, 13);
+	none_is_left();
+}
+END_TEST
+
+/* Pages of EMPTY slots go back, and the SuperSlabs with them stay as they are. */
+static void purge_all(void)
+{
+	struct hk_pool_released released;
+
+	hk_pool_release(&released);
+	check_pool();
+}
+
+static struct hk_slab *take_from(struct hk_superslab *superslab, bool zero)
+{
+	bool is_zero;
+	struct hk_slab *slab = take(1, 1, &is_zero);
+
+	ck_assert_ptr_eq(hk_slab_superslab(slab), superslab);
+	ck_assert(is_zero == zero);
+	return slab;
+}
+
+START_TEST(the_order_of_choice)
+{
+	struct hk_superslab *drained = fill_superslab(0), *fuller = fill_superslab(1),
+			    *emptier = fill_superslab(2), *cached = fill_superslab(3);
+
+	thin(0, 8);
+	thin(1, 20);
+	thin(2, 17);
+	thin(3, 2);
+	purge_all();
+	give(slots_of[0][7]);
+	give(slots_of[2][16]);
+	give_rest(3, 2);
+	ck_assert_uint_eq(drained->tier, HK_TIER_DRAINING);
+	ck_assert_uint_eq(fuller->tier, HK_TIER_HOT);
+	ck_assert_uint_eq(emptier->tier, HK_TIER_HOT);
+	ck_assert_uint_eq(cached->tier, HK_TIER_FREE);
+
+	/* EMPTY slots of HOT ones, and of FREE ones. */
+	slots_of[2][16] = take_from(emptier, false);
+	for (size_t k = 0; k < 2; k++)
+		slots_of[3][k] = take_from(cached, false);
+	/* UNUSED slots of HOT ones: of the fullest first, and what was FREE is HOT now. */
+	for (size_t k = 20; k < HK_SLOTS; k++)
+		slots_of[1][k] = take_from(fuller, true);
+	for (size_t k = 17; k < HK_SLOTS; k++)
+		slots_of[2][k] = take_from(emptier, true);
+	for (size_t k = 2; k < HK_SLOTS; k++)
+		slots_of[3][k] = take_from(cached, true);
+	/* Of DRAINING ones, and then of a new one. */
+	slots_of[0][7] = take_from(drained, false);
+	for (size_t k = 8; k < HK_SLOTS; k++)
+		slots_of[0][k] = take_from(drained, true);
+	ck_assert_uint_eq(superslabs(), 4);
+	fill_superslab(4);
+	ck_assert_uint_eq(superslabs(), 5);
+	for (size_t i = 0; i < 5; i++)
+		give_rest(i, HK_SLOTS);
+	none_is_left();
+}
+END_TEST
+
+/* A FREE SuperSlab without pages serves before one that drains with them. */
+START_TEST(the_cache_before_those_that_drain)
+{
+	struct hk_superslab *drained = fill_superslab(0), *cached = fill_superslab(1);
+	struct hk_slab *slab;
+
+	thin(0, 8);
+	give_rest(1, HK_SLOTS);
+	set_option("purge_delay_ms", "0");
+	hk_pool_tidy();
+	set_option("purge_delay_ms", "3600000");
+	ck_assert_uint_eq(cached->empty, 0);
+	ck_assert_uint_eq(cached->tier, HK_TIER_FREE);
+	give(slots_of[0][7]);
+	ck_assert_uint_ne(drained->empty, 0);
+	ck_assert_uint_eq(drained->tier, HK_TIER_DRAINING);
+	slab = take_from(cached, true);
+	give(slab);
+	give_rest(0, 7);
+	none_is_left();
+}
+END_TEST
+
+/* ---- the pulse ---- */
+
+enum { PEAK = 40 };
+
+/* Without a check at each step: what takes too long is no pulse. */
+static void make_pulse(void)
+{
+	static struct hk_slab *peak[PEAK];
+	bool zero;
+
+	for (unsigned round = 0; round < 6; round++) {
+		for (size_t i = 0; i < PEAK; i++)
+			peak[i] = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS, 1, false, &zero);
+		for (size_t i = 0; i < PEAK; i++) {
+			peak[i]->bytes = HK_SUPERSLAB_BYTES;
+			if (hk_pool_give(peak[i]))
+				hk_pool_tidy();
+		}
+	}
+	check_pool();
+	ck_assert_uint_gt(superslabs(), 3);
+}
+
+START_TEST(a_peak_long_gone_leaves_nothing)
+{
+	make_pulse();
+	usleep(1200000);
+	hk_pool_tidy();
+	check_pool();
+	ck_assert_uint_le(superslabs(), 2);
+	none_is_left();
+}
+END_TEST
+
+START_TEST(small_work_does_not_keep_a_peak)
+{
+	bool zero;
+
+	make_pulse();
+	for (unsigned i = 0; i < 20; i++) {
+		usleep(100000);
+		give(take(1, 1, &zero));
+	}
+	ck_assert_uint_le(superslabs(), 3);
+	none_is_left();
+}
+END_TEST
+
+/* Nobody looks: whoever asks is told when to. */
+START_TEST(silence_is_due)
+{
+	uint64_t due;
+
+	set_option("purge_delay_ms", "10");
+	make_pulse();
+	for (unsigned i = 0; superslabs() > 2 && i < 10; i++) {
+		due = hk_pool_due_ms();
+		ck_assert_uint_le(due, 1000);
+		usleep((unsigned)due * 1000 + 20000);
+		hk_pool_tidy();
+	}
+	ck_assert_uint_le(superslabs(), 2);
+	none_is_left();
+}
+END_TEST
+
 START_TEST(the_cache_keeps_as_many_as_it_may)
 {
 	static struct hk_slab *slabs[10];
@@ -485,6 +742,13 @@ int main(void)
 	tcase_add_test(tcase, a_slot_goes_through_its_states);
 	tcase_add_test(tcase, runs_are_aligned_as_asked);
 	tcase_add_test(tcase, the_fullest_superslab_serves_first);
+	tcase_add_test(tcase, a_superslab_goes_through_its_tiers);
+	tcase_add_test(tcase, around_a_quarter_nothing_changes);
+	tcase_add_test(tcase, the_order_of_choice);
+	tcase_add_test(tcase, the_cache_before_those_that_drain);
+	tcase_add_test(tcase, a_peak_long_gone_leaves_nothing);
+	tcase_add_test(tcase, small_work_does_not_keep_a_peak);
+	tcase_add_test(tcase, silence_is_due);
 	tcase_add_test(tcase, the_cache_keeps_as_many_as_it_may);
 	tcase_add_test(tcase, empty_slots_are_purged_after_their_time);
 	tcase_add_test(tcase, limits_are_kept);

@@ -773,12 +773,37 @@ START_TEST(what_hits_have_touched_stays)
 	struct hk_set *set = own_set();
 	unsigned i = hk_size_class_exact(64);
 
+	for (unsigned k = 0; k < 20; k++)
+		blocks[k] = get(i);
+	pass_interval();
+	pass_interval();
+	ck_assert_uint_eq(set->magazine[i].capacity, 32);
+	for (unsigned k = 0; k < 20; k++)
+		put(i, blocks[k]);
+	ck_assert(!set->use[i].busy);
+	pass_interval();
+	ck_assert_uint_eq(set->magazine[i].count, 20);
+	pass_interval();
+	ck_assert_uint_eq(set->magazine[i].count, 0);
+	check_all();
+}
+END_TEST
+
+/* But the room that a peak made is not kept for a few of them. */
+START_TEST(what_has_grown_is_not_kept_for_hits)
+{
+	struct hk_set *set = own_set();
+	unsigned i = hk_size_class_exact(64);
+
 	fill(i, 3000);
 	pass_interval();
+	ck_assert_uint_gt(set->magazine[i].count, 50);
+	ck_assert_uint_gt(set->magazine[i].capacity, 32);
 	blocks[0] = get(i);
 	ck_assert(!set->use[i].busy);
 	pass_interval();
-	ck_assert_uint_gt(set->magazine[i].count, 50);
+	ck_assert_uint_eq(set->magazine[i].capacity, 32);
+	ck_assert_uint_eq(set->magazine[i].count, 0);
 	put(i, blocks[0]);
 	check_all();
 }
@@ -870,6 +895,7 @@ static void add_common(TCase *tcase)
 	tcase_add_test(tcase, disabled_they_stay_empty);
 	tcase_add_test(tcase, what_lies_idle_goes_home);
 	tcase_add_test(tcase, what_hits_have_touched_stays);
+	tcase_add_test(tcase, what_has_grown_is_not_kept_for_hits);
 	tcase_add_test(tcase, a_check_sees_what_is_wrong_in_a_magazine);
 }
 

@@ -191,6 +191,158 @@ START_TEST(the_fullest_slab_serves_first)
 }
 END_TEST
 
+/* By how much the use that the moves between quarters have kept may be wrong. */
+START_TEST(the_use_of_a_superslab_is_that_of_its_slabs)
+{
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		const struct hk_size_class *info = hk_class_info(i);
+		unsigned step = info->blocks / 37 + 1, held = 0;
+		bool zero;
+		struct hk_slab *slab = attach(i, &zero);
+		struct hk_superslab *superslab = hk_slab_superslab(slab);
+
+		while (held < info->blocks) {
+			unsigned exact, n = take(i, blocks + held, step, &zero);
+
+			ck_assert_uint_ge(n, 1);
+			held += n;
+			exact = 8 * info->slots * held / info->blocks;
+			ck_assert_uint_le(superslab->use, exact + 2 * info->slots);
+			ck_assert_uint_ge(superslab->use + 2 * info->slots, exact);
+			check_all();
+		}
+		ck_assert_uint_eq(superslab->use, 8 * info->slots);
+		while (held) {
+			unsigned n = held < step ? held : step, exact;
+
+			held -= n;
+			give(i, blocks + held, n);
+			exact = 8 * info->slots * held / info->blocks;
+			ck_assert_uint_le(superslab->use, exact + 2 * info->slots);
+			ck_assert_uint_ge(superslab->use + 2 * info->slots, exact);
+			check_all();
+		}
+		ck_assert_uint_eq(superslab->use, 0);
+		release_all();
+	}
+}
+END_TEST
+
+/* All but one slot of the SuperSlab that this is in, or of a new one. */
+static struct hk_slab *take_rest(void)
+{
+	bool zero;
+	struct hk_slab *slab = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false,
+					    &zero);
+
+	ck_assert_ptr_nonnull(slab);
+	slab->bytes = HK_SLOT_BYTES;
+	return slab;
+}
+
+START_TEST(slabs_in_draining_superslabs_serve_last)
+{
+	unsigned i = hk_size_class_exact(1024), n = hk_class_info(i)->blocks;
+	struct hk_slab *rest = take_rest(), *first, *second, *other;
+	bool zero;
+
+	first = attach(i, &zero);
+	ck_assert_ptr_eq(hk_slab_superslab(first), hk_slab_superslab(rest));
+	ck_assert_uint_eq(take(i, blocks, n, &zero), n);
+	other = take_rest();
+	second = attach(i, &zero);
+	ck_assert_ptr_eq(hk_slab_superslab(second), hk_slab_superslab(other));
+	ck_assert_uint_eq(take(i, blocks + n, n, &zero), n);
+	/* The one with more in use, but its SuperSlab drains: known only when it is its turn. */
+	give(i, blocks + n - 8, 8);
+	give(i, blocks + n, 60);
+	hk_pool_give(rest);
+	ck_assert_uint_eq(hk_slab_superslab(first)->tier, HK_TIER_DRAINING);
+	ck_assert_uint_eq(first->bucket, 3);
+	for (unsigned k = 0; k < 60; k++) {
+		ck_assert(hk_slab_ready_locked(i));
+		ck_assert_uint_eq(take(i, blocks + n + k, 1, &zero), 1);
+		ck_assert_ptr_eq(hk_slab_of(blocks[n + k]), second);
+	}
+	ck_assert_uint_eq(first->bucket, 3 | HK_BUCKET_DRAINING);
+	check_all();
+	ck_assert(!hk_slab_ready_locked(i));
+	ck_assert_uint_eq(take(i, blocks + n - 8, 1, &zero), 1);
+	ck_assert_ptr_eq(hk_slab_of(blocks[n - 8]), first);
+	/* Its SuperSlab is wanted again: that is seen when the class has no other. */
+	rest = take_rest();
+	ck_assert_ptr_eq(hk_slab_superslab(rest), hk_slab_superslab(first));
+	ck_assert_uint_eq(hk_slab_superslab(first)->tier, HK_TIER_HOT);
+	ck_assert_uint_eq(first->bucket, 3 | HK_BUCKET_DRAINING);
+	ck_assert(hk_slab_ready_locked(i));
+	ck_assert_uint_eq(first->bucket, 3);
+	check_all();
+	give(i, blocks, n - 7);
+	give(i, blocks + n, n);
+	hk_pool_give(rest);
+	hk_pool_give(other);
+	check_all();
+	release_all();
+	ck_assert_uint_eq(stats_now().superslabs_live, 0);
+}
+END_TEST
+
+/* A batch does not fall back on them, once it has some blocks. */
+START_TEST(a_batch_of_both)
+{
+	unsigned i = hk_size_class_exact(1024), n = hk_class_info(i)->blocks;
+	struct hk_slab *rest = take_rest(), *first, *second;
+	bool zero;
+
+	first = attach(i, &zero);
+	ck_assert_uint_eq(take(i, blocks, n, &zero), n);
+	take_rest();
+	second = attach(i, &zero);
+	ck_assert_uint_eq(take(i, blocks + n, n, &zero), n);
+	give(i, blocks + n - 8, 8);
+	give(i, blocks + n, 3);
+	hk_pool_give(rest);
+	ck_assert_uint_eq(take(i, blocks + n, 9, &zero), 3);
+	ck_assert_ptr_eq(hk_slab_of(blocks[n]), second);
+	ck_assert_uint_eq(take(i, blocks + n - 8, 9, &zero), 8);
+	ck_assert_ptr_eq(hk_slab_of(blocks[n - 8]), first);
+	check_all();
+}
+END_TEST
+
+/*
+ * Many SuperSlabs have come to drain at once: one call puts a few of their slabs aside, and
+ * the next ones the others.
+ */
+START_TEST(late_lists_are_put_right_a_few_at_a_time)
+{
+	enum { SUPERSLABS = 30 };
+	unsigned i = hk_size_class_exact(1024), n = hk_class_info(i)->blocks, late = 0;
+	static struct hk_slab *rests[SUPERSLABS], *slabs[SUPERSLABS];
+	bool zero;
+
+	for (unsigned k = 0; k < SUPERSLABS; k++) {
+		rests[k] = take_rest();
+		slabs[k] = attach(i, &zero);
+		ck_assert_uint_eq(take(i, blocks + k * n, n, &zero), n);
+	}
+	for (unsigned k = 0; k < SUPERSLABS; k++)
+		give(i, blocks + k * n, 1);
+	for (unsigned k = 0; k < SUPERSLABS; k++)
+		hk_pool_give(rests[k]);
+	ck_assert(hk_slab_ready_locked(i));
+	for (unsigned k = 0; k < SUPERSLABS; k++)
+		late += slabs[k]->bucket == 3;
+	ck_assert_uint_gt(late, SUPERSLABS / 2);
+	ck_assert_uint_lt(late, SUPERSLABS);
+	for (unsigned calls = 0; calls < SUPERSLABS; calls++)
+		hk_slab_ready_locked(i);
+	for (unsigned k = 0; k < SUPERSLABS; k++)
+		ck_assert_uint_eq(slabs[k]->bucket, 3 | HK_BUCKET_DRAINING);
+	check_all();
+}
+END_TEST
+
 START_TEST(first_blocks_are_coloured)
 {
 	unsigned i = hk_size_class_exact(1280);
@@ -476,6 +628,10 @@ int main(void)
 	tcase_add_test(tcase, every_block_of_every_class);
 	tcase_add_test(tcase, batches_in_any_order);
 	tcase_add_test(tcase, the_fullest_slab_serves_first);
+	tcase_add_test(tcase, the_use_of_a_superslab_is_that_of_its_slabs);
+	tcase_add_test(tcase, slabs_in_draining_superslabs_serve_last);
+	tcase_add_test(tcase, a_batch_of_both);
+	tcase_add_test(tcase, late_lists_are_put_right_a_few_at_a_time);
 	tcase_add_test(tcase, first_blocks_are_coloured);
 	tcase_add_test(tcase, only_fresh_blocks_are_zero);
 	tcase_add_test(tcase, neighbours_in_either_order);
