@@ -738,7 +738,7 @@ END_TEST
 
 /* ---- other threads ---- */
 
-enum { ALLOCATORS = 3, OWN = 3000, ROUNDS = 200, SETTLED = 500 };
+enum { ALLOCATORS = 3, OWN = 3000, ROUNDS = 100, SETTLED = 100 };
 
 static _Atomic bool stop;
 static _Atomic uint64_t quiet; /* odd: the releaser holds no more than it did */
@@ -882,7 +882,7 @@ START_TEST(children_see_no_pass_half_done)
 	stop = false;
 	pthread_create(&threads[0], NULL, release_in_a_loop, NULL);
 	pthread_create(&threads[1], NULL, allocate_in_a_loop, (void *)1);
-	for (unsigned i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < 15; i++) {
 		pid_t child = fork();
 		int status;
 
@@ -909,38 +909,57 @@ START_TEST(children_see_no_pass_half_done)
 }
 END_TEST
 
-/* With a hard limit reached, blocks that a pass holds are waited for, not given up. */
+static void *allocate_one(void *size)
+{
+	return malloc((uintptr_t)size);
+}
+
+/*
+ * At the hard limit, with all free blocks held by a pass: a request waits for its end, be it
+ * for a block of that class or, if its own can have none, of a smaller one.
+ */
 START_TEST(the_last_effort_waits_for_a_pass)
 {
-	static const char name[] = "hard_limit";
-	struct hakmem_stats stats;
-	pthread_t releaser;
-	char limit[32];
+	static const size_t requests[] = { 128, 112 };
 
-	make_sparse();
-	release_all();
-	stats = stats_now();
-	snprintf(limit, sizeof(limit), "%llu",
-		 (unsigned long long)stats.bytes_mapped + 2 * HK_SUPERSLAB_BYTES);
-	set_option(name, limit);
-	stop = false;
-	pthread_create(&releaser, NULL, release_in_a_loop, NULL);
-	for (unsigned i = 0; i < 2 * HEAP; i++) {
-		size_t at = i % HEAP;
+	for (size_t i = 0; i < 2; i++) {
+		uint64_t held[HK_BITMAP_WIDE_WORDS] = { 0 };
+		struct hk_slab *slab, *others;
+		pthread_t thread;
+		void *block;
+		unsigned n;
+		bool zero;
 
-		if (blocks[at]) {
-			free(blocks[at]);
-			blocks[at] = NULL;
-		} else {
-			continue;
-		}
-		fill(at);
+		slab = attach(9, true);
+		n = slab->blocks;
+		others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
+		others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
+		ck_assert_uint_eq(take(9, blocks, n), n);
+		give(9, blocks + 1, n - 1);
+		/* All but the highest. */
+		for (unsigned k = 0; k < n - 1; k++)
+			held[k / 64] |= (uint64_t)1 << (k % 64);
+		set_option("hard_limit", "1");
+		hk_lock(&hk_sparse_lock);
+		hold(slab, held, true);
+		pthread_create(&thread, NULL, allocate_one, (void *)requests[i]);
+		/* 2: held and waited for. */
+		for (unsigned k = 0; k < 10000 && hk_sparse_lock.state != 2; k++)
+			usleep(1000);
+		ck_assert_uint_eq(hk_sparse_lock.state, 2);
+		hold(slab, held, false);
+		hk_unlock(&hk_sparse_lock);
+		pthread_join(thread, &block);
+		set_option("hard_limit", "0");
+		ck_assert_ptr_nonnull(block);
+		ck_assert_ptr_eq(hk_slab_of(block), slab);
+		free(block);
+		hk_pool_give(others);
+		ck_assert_int_eq(hakmem_ctl(HAKMEM_FLUSH, NULL, 0), 0);
+		give(9, blocks, 1);
+		blocks[0] = NULL;
+		release_all();
 	}
-	stop = true;
-	pthread_join(releaser, NULL);
-	set_option(name, "0");
-	check_blocks();
-	drop_blocks();
 }
 END_TEST
 

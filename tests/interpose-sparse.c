@@ -7,7 +7,7 @@
 
 #include <sys/wait.h>
 
-enum { BLOCKS = 100000, THREADS = 3, OWN = 4000, FORKS = 50 };
+enum { BLOCKS = 100000, THREADS = 3, OWN = 4000, FORKS = 20 };
 
 struct own {
 	unsigned char *block;
