@@ -49,8 +49,9 @@ size_t hk_sparse_release_locked(const char *function);
 
 /*
  * The end of an interval: go on with the walk over the SuperSlabs, and purge the pages that
- * were found idle the last time already, HAKMEM_PURGE_DELAY_MS ago or more.  A page has thus
- * been free at two moments half a second apart: one in a slab that is taken from seldom is.
+ * were found idle the last time already, HAKMEM_PURGE_DELAY_MS ago or more.  Two looks half a
+ * second apart or more rarely find the same page of a busy slab idle; and if they do, it costs
+ * a page fault in so long a time.
  * Nothing if a pass is under way.  Under no lock.  true: another tick may have more to do.
  */
 bool hk_sparse_tick(const struct hk_sparse_effort *effort);
