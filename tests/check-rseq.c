@@ -10,6 +10,7 @@
 #include "libcheck.h"
 
 #include <linux/membarrier.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #if __has_include(<sys/rseq.h>)
 #include <sys/rseq.h>
@@ -216,6 +217,333 @@ START_TEST(push_batch_puts_the_first_in_order)
 }
 END_TEST
 
+/* ---- runs of neighbours ---- */
+
+/* How many blocks a sequence of this machine looks at in one go as it takes a run. */
+#if defined(__x86_64__)
+enum { AT_A_TIME = 4 };
+#else
+enum { AT_A_TIME = 1 };
+#endif
+
+static char *at(uintptr_t first, ptrdiff_t step, uint32_t k)
+{
+	return (char *)(first + (uintptr_t)step * k);
+}
+
+/* What the magazine holds below count and beyond it, in one answer: there are many cases. */
+static bool holds(uint32_t count, uint32_t capacity)
+{
+	return atomic_load(&set.magazine[KIND].count) == count &&
+	       atomic_load(&set.magazine[KIND].capacity) == capacity &&
+	       set.blocks[KIND] == slots;
+}
+
+static uint32_t push_run(const char *first, ptrdiff_t step, uint32_t n)
+{
+	uint32_t pushed = 0;
+
+	for (unsigned i = 0; i < TRIES && !pushed; i++)
+		pushed = hk_rseq_push_run(KIND, first, step, n);
+	return pushed;
+}
+
+static void try_push_run(uint32_t count, uint32_t capacity, uintptr_t first,
+			 ptrdiff_t step, uint32_t n)
+{
+	uint32_t room = capacity > count ? capacity - count : 0,
+		 most = n < room ? n : room;
+	uint32_t pushed, i = 0;
+	bool good;
+
+	fill(count, capacity);
+	pushed = push_run(at(first, 0, 0), step, n);
+	good = pushed == most && holds(count + most, capacity);
+	for (; i < count; i++)
+		good &= slots[i] == BLOCK(i);
+	for (; i < count + most; i++)
+		good &= slots[i] == at(first, step, i - count);
+	for (; i <= ROOM; i++)
+		good &= slots[i] == EMPTY;
+	ck_assert_msg(good, "%u of %u pushed at %u of %u, from %#lx by %ld", pushed, n,
+		      count, capacity, first, step);
+}
+
+/* Of sizes, of none, and across 32 bits in every way. */
+static const ptrdiff_t steps[] = { 16, -16, 80,         -65536,       1,
+				   -7, 0,   0xffffffff, -0x100000000, 0x123456789ab };
+static const uintptr_t firsts[] = { 0x7f0012345670, 0x7f00ffffffd0, 0x30 };
+
+enum {
+	STEPS = sizeof(steps) / sizeof(steps[0]),
+	FIRSTS = sizeof(firsts) / sizeof(firsts[0])
+};
+
+START_TEST(push_run_puts_neighbours_in_order)
+{
+	static const uint32_t counts[] = { 0, 1, 2, 3, 4, 31, 33 };
+	static const uint32_t rooms[] = { 0, 1, 2, 3, 4, 5, 7, 8 };
+
+	for (uint32_t n = 1; n <= 41; n++)
+		for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
+			for (size_t s = 0; s < STEPS; s++) {
+				uintptr_t first = firsts[(n + s) % FIRSTS];
+				uint32_t count = counts[c];
+
+				for (size_t r = 0; r < sizeof(rooms) / sizeof(rooms[0]);
+				     r++)
+					try_push_run(count, count + rooms[r], first,
+						     steps[s], n);
+				for (uint32_t room = n > 3 ? n - 3 : 0; room < n + 4;
+				     room++)
+					try_push_run(count, count + room, first, steps[s],
+						     n);
+			}
+	for (size_t c = 0; c < LENGTHS; c++)
+		for (size_t room = c; room < LENGTHS; room++)
+			for (size_t n = 1; n < LENGTHS; n++)
+				try_push_run(lengths[c], lengths[room],
+					     firsts[(c + n) % FIRSTS],
+					     steps[(room + n) % STEPS], lengths[n]);
+	/* Its capacity was taken back below its count. */
+	for (uint32_t n = 1; n < 9; n++)
+		try_push_run(9, 4, firsts[0], 16, n);
+}
+END_TEST
+
+/* The answer there must be, found in the plainest way. */
+static uint32_t run_at_end(uint32_t count, uint32_t n, uint32_t least, ptrdiff_t size)
+{
+	uint32_t most = (n < count ? n : count) / AT_A_TIME * AT_A_TIME, run = 1;
+	ptrdiff_t step;
+
+	if (most < 2)
+		return 0;
+	step = (ptrdiff_t)((uintptr_t)slots[count - 1] - (uintptr_t)slots[count - 2]);
+	if (step != size && step != -size)
+		return 0;
+	while (run < most && (uintptr_t)slots[count - run] - (uintptr_t)step ==
+				     (uintptr_t)slots[count - run - 1])
+		run++;
+	return run < least ? 0 : run;
+}
+
+/* Of a magazine that is filled already. */
+static void try_pop_run(uint32_t count, uint32_t n, uint32_t least, ptrdiff_t size)
+{
+	static void *before[ROOM + 1];
+	uint32_t wanted = run_at_end(count, n, least, size), popped = 0;
+	char *last = EMPTY;
+	ptrdiff_t step = 12345;
+	bool good;
+
+	memcpy(before, slots, sizeof(slots));
+	atomic_store(&set.magazine[KIND].count, count);
+	for (unsigned i = 0; i < (wanted ? TRIES : 3) && !popped; i++)
+		popped = hk_rseq_pop_run(KIND, n, least, size, &last, &step);
+	good = popped == wanted && holds(count - wanted, ROOM) &&
+	       !memcmp(before, slots, sizeof(slots));
+	if (wanted)
+		good &= last == slots[count - 1] && last - step == slots[count - 2];
+	else
+		good &= last == EMPTY && step == 12345;
+	ck_assert_msg(good,
+		      "%u instead of %u of %u popped, up to %u, %u at least, of %ld",
+		      popped, wanted, count, n, least, size);
+}
+
+/* The upper run of them unbroken; those below are as far from where they should be. */
+static void fill_run(uint32_t count, uint32_t run, ptrdiff_t step, uintptr_t off)
+{
+	fill(count, ROOM);
+	for (uint32_t i = 0; i < count; i++)
+		slots[i] = at(0x7f00fffffd00 + (i < count - run ? off : 0), step, i);
+}
+
+static void try_pop_runs(uint32_t count, uint32_t run, ptrdiff_t step, uintptr_t off)
+{
+	const uint32_t n[] = { 1,     2,         3,         4,         5,
+			       6,     7,         8,         11,        run - 1,
+			       run,   run + 1,   run + 2,   run + 3,   run + 4,
+			       count, count + 1, count + 4, UINT32_MAX };
+	ptrdiff_t size = step < 0 ? -step : step;
+
+	fill_run(count, run, step, off);
+	for (size_t i = 0; i < sizeof(n) / sizeof(n[0]); i++) {
+		uint32_t most;
+
+		if (!n[i])
+			continue;
+		most = run_at_end(count, n[i], 2, size);
+		try_pop_run(count, n[i], 2, size);
+		try_pop_run(count, n[i], 16, size);
+		try_pop_run(count, n[i], most > 2 ? most : 2, size);
+		try_pop_run(count, n[i], most + 2, size);
+		try_pop_run(count, n[i], UINT32_MAX, size);
+	}
+	/* Not of this size, or of none. */
+	try_pop_run(count, count, 2, 2 * size);
+	try_pop_run(count, count, 2, size / 2);
+	try_pop_run(count, count, 2, size + 1);
+	try_pop_run(count, count, 2, size + ((ptrdiff_t)1 << 32));
+	try_pop_run(count, count, 2, 0);
+}
+
+START_TEST(pop_run_takes_what_is_unbroken)
+{
+	static const ptrdiff_t ways[] = { 16, -16, 48, -4096, 65536, -8 };
+
+	/* Off by little, in either half of an address, and by whole blocks. */
+	for (uint32_t count = 1; count <= 26; count++)
+		for (uint32_t run = 1; run <= count; run++)
+			for (size_t w = 0; w < 6; w++) {
+				const uintptr_t off[] = { 1,
+							  (uintptr_t)1 << 32,
+							  (uintptr_t)ways[w],
+							  -(uintptr_t)ways[w],
+							  2 * (uintptr_t)ways[w],
+							  (uintptr_t)1 << 63 };
+
+				for (size_t k = 0; k < 6; k++)
+					try_pop_runs(count, run, ways[w], off[k]);
+			}
+	for (size_t c = 1; c < LENGTHS; c++)
+		for (size_t r = 1; r <= c; r++) {
+			try_pop_runs(lengths[c], lengths[r], 16, 1);
+			try_pop_runs(lengths[c], lengths[r], -80, (uintptr_t)1 << 32);
+		}
+}
+END_TEST
+
+/* Exactly one block that is elsewhere, with the run going on below it. */
+START_TEST(pop_run_stops_at_one_that_is_elsewhere)
+{
+	for (uint32_t count = 2; count <= 40; count++)
+		for (uint32_t odd = 0; odd < count; odd++)
+			for (int up = 0; up < 2; up++) {
+				fill_run(count, count, up ? 32 : -32, 0);
+				slots[odd] = (char *)slots[odd] + 4;
+				try_pop_run(count, count, 2, 32);
+				try_pop_run(count, count - 1, 2, 32);
+			}
+}
+END_TEST
+
+START_TEST(runs_under_one_id_leave_the_others)
+{
+	ptrdiff_t step;
+	char *last;
+
+	fill(0, 64);
+	other_set.magazine[KIND] = set.magazine[KIND];
+	put_in_table(5, &other_set);
+	ck_assert_uint_eq(push_run(BLOCK(0), 16, 40), 40);
+	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 0);
+	ck_assert_ptr_eq(other_slots[0], EMPTY);
+	chosen_id = 5;
+	ck_assert_uint_eq(push_run(BLOCK(90), -16, 20), 20);
+	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 20);
+	ck_assert_ptr_eq(other_slots[19], BLOCK(71));
+	ck_assert_ptr_eq(other_slots[20], EMPTY);
+	ck_magazine(40, 64);
+	ck_assert_ptr_eq(slots[0], BLOCK(0));
+	while (!hk_rseq_pop_run(KIND, 16, 2, 16, &last, &step))
+		;
+	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 4);
+	ck_assert_ptr_eq(last, BLOCK(71));
+	ck_assert_int_eq(step, -16);
+	ck_magazine(40, 64);
+	put_in_table(5, NULL);
+}
+END_TEST
+
+/* ---- runs that are interrupted ---- */
+
+enum { PERIOD_NS = 20000, INTERRUPTED = 500 };
+
+static volatile sig_atomic_t signals;
+
+/* On the same magazine: what a sequence had done up to here, it must do once more. */
+static void put_and_take(int number)
+{
+	void *junk[24], *popped[24];
+	uint32_t left;
+
+	(void)number;
+	for (size_t i = 0; i < 24; i++)
+		junk[i] = (void *)(uintptr_t)(0xbad000 + i);
+	left = hk_rseq_push_batch(KIND, junk, 24);
+	while (left)
+		left -= hk_rseq_pop_batch(KIND, popped, left);
+	signals++;
+}
+
+static timer_t start_timer(void)
+{
+	struct itimerspec every = { { 0, PERIOD_NS }, { 0, PERIOD_NS } };
+	struct sigaction action = { .sa_handler = put_and_take };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
+	timer_t timer;
+
+	ck_assert_int_eq(sigaction(SIGRTMIN, &action, NULL), 0);
+	ck_assert_int_eq(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	ck_assert_int_eq(timer_settime(timer, 0, &every, NULL), 0);
+	return timer;
+}
+
+/* Either it has happened whole or not at all, and what it says is what has happened. */
+START_TEST(runs_are_interrupted)
+{
+	uint64_t end = hk_os_now_ms() + 10000, seed = new_seed(), random = seed;
+	static void *model[ROOM];
+	uint32_t count = 0, aborted[2] = { 0, 0 };
+	unsigned bad = 0;
+	timer_t timer;
+
+	fill(0, ROOM);
+	timer = start_timer();
+	while ((aborted[0] < INTERRUPTED || aborted[1] < INTERRUPTED) && !bad &&
+	       hk_os_now_ms() < end) {
+		ptrdiff_t step = random_below(&random, 2) ? 64 : -64, found;
+		uint32_t n = (uint32_t)random_below(&random, ROOM) + 1, moved, wanted;
+		char *first = (char *)(0x7f0000000000 + random_below(&random, 1 << 30));
+		char *last;
+
+		if (n > ROOM - count)
+			n = ROOM - count;
+		if (n && random_below(&random, 2)) {
+			moved = hk_rseq_push_run(KIND, first, step, n);
+			aborted[0] += !moved;
+			bad += moved && moved != n;
+			for (uint32_t i = 0; i < moved; i++)
+				model[count++] = at((uintptr_t)first, step, i);
+		} else {
+			wanted = run_at_end(count, ROOM, 8, 64);
+			moved = hk_rseq_pop_run(KIND, ROOM, 8, 64, &last, &found);
+			aborted[1] += wanted && !moved;
+			bad += moved && (moved != wanted || last != model[count - 1]);
+			count -= moved;
+			/* What is left may be in the way: less than a run. */
+			if (!wanted)
+				while (count) {
+					moved = hk_rseq_pop_batch(KIND, batch, count);
+					bad += moved &&
+					       memcmp(batch, model + count - moved,
+						      moved * sizeof(model[0]));
+					count -= moved;
+				}
+		}
+		bad += atomic_load(&set.magazine[KIND].count) != count ||
+		       memcmp(slots, model, count * sizeof(model[0]));
+	}
+	timer_delete(timer);
+	ck_assert_msg(!bad, "after %d signals, TEST_SEED=%lu", (int)signals, seed);
+	/* Else none was interrupted, and this has shown nothing. */
+	ck_assert_uint_gt(aborted[0], 10);
+	ck_assert_uint_gt(aborted[1], 10);
+}
+END_TEST
+
 static bool set_capacity(const struct hk_set *of, uint32_t old, uint32_t new)
 {
 	for (unsigned i = 0; i < TRIES; i++)
@@ -245,25 +573,30 @@ END_TEST
 
 START_TEST(only_the_kind_that_was_meant)
 {
+	ptrdiff_t step;
 	void *block;
+	char *last;
 
-	fill(3, 10);
+	fill(8, 10);
 	for (size_t kind = 0; kind < HK_KINDS; kind++) {
 		if (kind == KIND)
 			continue;
 		for (unsigned i = 0; i < 3; i++) {
 			ck_assert(!hk_rseq_pop(kind, &block));
-			ck_assert(!hk_rseq_push(kind, BLOCK(9)));
+			ck_assert(!hk_rseq_push(kind, BLOCK(19)));
 			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
+			ck_assert_uint_eq(hk_rseq_push_run(kind, BLOCK(19), 16, 3), 0);
+			ck_assert_uint_eq(hk_rseq_pop_run(kind, 8, 2, 16, &last, &step),
+					  0);
 		}
 	}
-	ck_magazine(3, 10);
+	ck_magazine(8, 10);
 	set.magazine[OTHER_KIND] = set.magazine[KIND];
 	set.blocks[OTHER_KIND] = other_slots;
-	ck_assert(push(BLOCK(9)));
-	ck_assert_ptr_eq(other_slots[3], EMPTY);
-	ck_assert_uint_eq(atomic_load(&set.magazine[OTHER_KIND].count), 3);
+	ck_assert(push(BLOCK(19)));
+	ck_assert_ptr_eq(other_slots[8], EMPTY);
+	ck_assert_uint_eq(atomic_load(&set.magazine[OTHER_KIND].count), 8);
 }
 END_TEST
 
@@ -271,8 +604,10 @@ END_TEST
 START_TEST(without_a_set_there_is_nothing)
 {
 	void *block = EMPTY;
+	char *last = EMPTY;
+	ptrdiff_t step;
 
-	fill(3, 10);
+	fill(8, 10);
 	chosen_id = 4;
 	for (size_t kind = 0; kind < HK_KINDS; kind++) {
 		for (unsigned i = 0; i < 3; i++) {
@@ -280,15 +615,19 @@ START_TEST(without_a_set_there_is_nothing)
 			ck_assert(!hk_rseq_push(kind, BLOCK(9)));
 			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
+			ck_assert_uint_eq(hk_rseq_push_run(kind, BLOCK(9), 16, 3), 0);
+			ck_assert_uint_eq(hk_rseq_pop_run(kind, 8, 2, 16, &last, &step),
+					  0);
 			ck_assert(!hk_rseq_set_capacity(kind, &set, 10, 20));
 			ck_assert(!hk_rseq_set_capacity(kind, &set, 0, 20));
 		}
 	}
 	ck_assert_ptr_eq(block, EMPTY);
+	ck_assert_ptr_eq(last, EMPTY);
 	ck_assert_ptr_eq(batch[0], EMPTY);
 	ck_assert_uint_eq(hk_cpu_sets.table[4], 0);
 	ck_assert(all_bytes(&hk_cpu_sets.none, 0, sizeof(hk_cpu_sets.none)));
-	ck_magazine(3, 10);
+	ck_magazine(8, 10);
 }
 END_TEST
 
@@ -421,6 +760,11 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_magazine_without_room_keeps_its_contents);
 	tcase_add_test(tcase, pop_batch_takes_the_last_in_order);
 	tcase_add_test(tcase, push_batch_puts_the_first_in_order);
+	tcase_add_test(tcase, push_run_puts_neighbours_in_order);
+	tcase_add_test(tcase, pop_run_takes_what_is_unbroken);
+	tcase_add_test(tcase, pop_run_stops_at_one_that_is_elsewhere);
+	tcase_add_test(tcase, runs_under_one_id_leave_the_others);
+	tcase_add_test(tcase, runs_are_interrupted);
 	tcase_add_test(tcase, capacity_changes_if_it_is_what_was_seen);
 	tcase_add_test(tcase, only_the_kind_that_was_meant);
 	tcase_add_test(tcase, without_a_set_there_is_nothing);

@@ -58,6 +58,27 @@ static void give(unsigned size_class, void **from, unsigned n)
 		hk_pool_tidy();
 }
 
+static unsigned take_run(unsigned size_class, unsigned n, char **lowest, bool *zero)
+{
+	unsigned taken;
+
+	hk_lock(&hk_classes[size_class].lock);
+	taken = hk_slab_take_run_locked(size_class, n, lowest, zero);
+	hk_unlock(&hk_classes[size_class].lock);
+	return taken;
+}
+
+static void give_run(unsigned size_class, char *lowest, unsigned n)
+{
+	bool tidy;
+
+	hk_lock(&hk_classes[size_class].lock);
+	tidy = hk_slab_give_run_locked(size_class, lowest, n, "test");
+	hk_unlock(&hk_classes[size_class].lock);
+	if (tidy)
+		hk_pool_tidy();
+}
+
 START_TEST(every_block_of_every_class)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
@@ -619,6 +640,462 @@ START_TEST(a_pointer_beside_all_blocks)
 }
 END_TEST
 
+/* ---- runs, beside a model of the bitmaps ---- */
+
+enum { SLABS = 5 };
+
+/* A slab as it should be: which blocks are out, and from where on none ever was. */
+static struct model {
+	struct hk_slab *slab; /* NULL: none */
+	char *first;
+	bool out[MANY];
+	unsigned used, fresh;
+	bool zero;
+} models[SLABS];
+
+static const struct hk_size_class *model_info;
+static unsigned model_class;
+static uint64_t model_seed;
+
+/* Check notes each of its assertions, also those that hold; of these there are millions. */
+#define ck_model(condition)                                                     \
+	do {                                                                    \
+		if (!(condition))                                               \
+			ck_abort_msg("%s: class %u, TEST_SEED=%lu", #condition, \
+				     model_class, model_seed);                  \
+	} while (0)
+
+/* NULL: no block starts there. */
+static struct model *model_of(const char *block, unsigned *index)
+{
+	for (struct model *model = models; model < models + SLABS; model++) {
+		size_t offset = (size_t)(block - model->first);
+
+		if (!model->slab || block < model->first ||
+		    offset >= (size_t)model_info->blocks * model_info->size)
+			continue;
+		*index = (unsigned)(offset / model_info->size);
+		return offset % model_info->size ? NULL : model;
+	}
+	return NULL;
+}
+
+static bool is_out(const char *block)
+{
+	unsigned index;
+	struct model *model = model_of(block, &index);
+
+	return model && model->out[index];
+}
+
+static void note_taken(char *block)
+{
+	unsigned index;
+	struct model *model = model_of(block, &index);
+
+	ck_model(model && !model->out[index]);
+	model->out[index] = true;
+	model->used++;
+	if (index >= model->fresh)
+		model->fresh = index + 1;
+}
+
+static void note_given(char *block)
+{
+	unsigned index;
+	struct model *model = model_of(block, &index);
+
+	ck_model(model && model->out[index]);
+	model->out[index] = false;
+	if (--model->used == 0)
+		model->slab = NULL;
+}
+
+/* From a slab as full as any that has a block left, and there the first one. */
+static struct model *ck_first_of_fullest(char *block, bool zero)
+{
+	unsigned index, shift = model_info->bucket_shift;
+	struct model *from = model_of(block, &index);
+
+	ck_model(from && !from->out[index]);
+	for (unsigned k = 0; k < index; k++)
+		ck_model(from->out[k]);
+	for (struct model *model = models; model < models + SLABS; model++)
+		ck_model(!model->slab || model->used == model_info->blocks ||
+			 model->used >> shift <= from->used >> shift);
+	ck_model(zero == (from->zero && index >= from->fresh && !HK_POISON));
+	return from;
+}
+
+static bool model_take_run(unsigned n)
+{
+	unsigned taken, index;
+	struct model *from;
+	char *lowest, *end;
+	bool zero = false;
+
+	taken = take_run(model_class, n, &lowest, &zero);
+	if (!taken)
+		return false;
+	ck_model(taken <= n);
+	from = ck_first_of_fullest(lowest, zero);
+	end = lowest + (size_t)taken * model_info->size;
+	for (char *block = lowest; block < end; block += model_info->size) {
+		ck_model(model_of(block, &index) == from);
+		note_taken(block);
+	}
+	/* All there were side by side. */
+	ck_model(taken == n || model_of(end, &index) != from || from->out[index]);
+	return true;
+}
+
+static bool model_take(unsigned n)
+{
+	bool zero = false;
+	unsigned taken = take(model_class, blocks, n, &zero);
+
+	if (!taken)
+		return false;
+	ck_first_of_fullest(blocks[taken - 1], zero);
+	for (unsigned k = taken; k--;)
+		note_taken(blocks[k]);
+	return true;
+}
+
+/* None is partial: a new one, or if there are enough of them, no more. */
+static void model_attach(void)
+{
+	struct model *model = models;
+	bool zero;
+
+	while (model < models + SLABS && model->slab)
+		model++;
+	if (model == models + SLABS)
+		return;
+	memset(model, 0, sizeof(*model));
+	model->slab = attach(model_class, &zero);
+	model->first = hk_slab_first_block(model->slab);
+	model->zero = zero;
+	ck_model(model_take_run(1));
+}
+
+/* From some block that is out: how many are, from there on, in however many slabs? */
+static char *some_run(uint64_t *random, unsigned most, unsigned *n)
+{
+	size_t size = model_info->size, k = random_below(random, SLABS), start;
+	char *lowest;
+
+	*n = 0;
+	for (unsigned i = 0; !models[k].slab; k = (k + 1) % SLABS)
+		if (i++ == SLABS)
+			return NULL;
+	start = random_below(random, model_info->blocks);
+	while (!models[k].out[start])
+		start = (start + 1) % model_info->blocks;
+	lowest = models[k].first + start * size;
+	/* Now and then up to the slab's end, and so into the next. */
+	if (random_below(random, 3) == 0) {
+		lowest = models[k].first + (model_info->blocks - 1u) * size;
+		if (!is_out(lowest))
+			return NULL;
+		while (is_out(lowest - size) && random_below(random, 20))
+			lowest -= size;
+	}
+	while (*n < most && is_out(lowest + *n * size))
+		++*n;
+	return lowest;
+}
+
+static unsigned crossed;
+
+static void model_give_run(uint64_t *random, unsigned most)
+{
+	unsigned n, index;
+	char *lowest = some_run(random, most, &n);
+
+	if (!n)
+		return;
+	crossed += model_of(lowest, &index) !=
+		   model_of(lowest + (n - 1) * (size_t)model_info->size, &index);
+	give_run(model_class, lowest, n);
+	for (; n--; lowest += model_info->size)
+		note_given(lowest);
+}
+
+static void model_give(uint64_t *random, unsigned most)
+{
+	unsigned n = 0, run;
+
+	for (unsigned i = 0; i < 5 && n < most; i++) {
+		char *lowest = some_run(random, most - n, &run);
+
+		while (run--) {
+			bool listed = false;
+
+			for (unsigned k = 0; k < n; k++)
+				listed |= blocks[k] == lowest;
+			if (!listed)
+				blocks[n++] = lowest;
+			lowest += model_info->size;
+		}
+	}
+	give(model_class, blocks, n);
+	while (n--)
+		note_given(blocks[n]);
+}
+
+static void compare_with_model(uint64_t used)
+{
+	hk_lock(&hk_classes[model_class].lock);
+	for (struct model *model = models; model < models + SLABS; model++) {
+		if (!model->slab)
+			continue;
+		used += model->used;
+		ck_model(model->slab->used == model->used);
+		for (unsigned k = 0; k < model_info->blocks; k++)
+			if (hk_slab_is_free_locked(model->slab,
+						   model->first + k * model_info->size) ==
+			    model->out[k])
+				ck_model(!"the bitmap and the model are one");
+	}
+	ck_model(hk_classes[model_class].used == used);
+	hk_unlock(&hk_classes[model_class].lock);
+}
+
+/* With bitmaps of one word, in the slab's line, of its SuperSlab, and wide ones. */
+static const size_t model_sizes[] = { 8, 16, 48, 256, 320, 1024, 1280, 4096, 57344 };
+
+START_TEST(runs_and_batches_beside_a_model)
+{
+	model_class = hk_size_class_exact(model_sizes[_i]);
+	model_info = hk_class_info(model_class);
+	model_seed = new_seed();
+	for (unsigned round = 0; round < 2; round++) {
+		uint64_t random = model_seed + round, used;
+		unsigned most = model_info->blocks < 1000 ? model_info->blocks : 1000;
+
+		release_all();
+		used = hk_classes[model_class].used;
+		crossed = 0;
+		for (unsigned step = 0; step < 1500; step++) {
+			/* Long tides, so that there are slabs of all kinds of fullness. */
+			bool fill = random_below(&random, 10) <
+				    (step / 100 % 2 ? 3u : 7u);
+			unsigned n = (unsigned)random_below(
+					     &random,
+					     random_below(&random, 2) ? most : 70) +
+				     1;
+
+			if (!fill && random_below(&random, 2))
+				model_give_run(&random, n);
+			else if (!fill)
+				model_give(&random, n < 100 ? n : 100);
+			else if (!(random_below(&random, 2) ? model_take_run(n)
+							    : model_take(n)))
+				model_attach();
+			if (step % 16 == 0)
+				compare_with_model(used);
+			if (step % 100 == 0)
+				check_all();
+		}
+		/* Where slabs touch each other, runs were of two. */
+		ck_model(crossed || HK_SLOT_BYTES % model_info->size);
+		for (struct model *model = models; model < models + SLABS; model++)
+			for (unsigned k = 0; model->slab && k < model_info->blocks; k++) {
+				char *block = model->first + k * model_info->size;
+
+				if (!model->out[k])
+					continue;
+				give_run(model_class, block, 1);
+				note_given(block);
+			}
+		ck_model(hk_classes[model_class].used == used);
+		check_all();
+	}
+}
+END_TEST
+
+/* The whole slab as one run, whatever the bitmap; no more than there is. */
+START_TEST(a_slab_is_a_run)
+{
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+		unsigned n = hk_class_info(i)->blocks;
+		bool zero, run_zero = false;
+		struct hk_slab *slab = attach(i, &zero);
+		char *lowest = NULL;
+
+		ck_assert_uint_eq(take_run(i, n + 5, &lowest, &run_zero), n);
+		ck_assert_ptr_eq(lowest, hk_slab_first_block(slab));
+		ck_assert(HK_POISON || run_zero == zero);
+		ck_assert_uint_eq(slab->used, n);
+		ck_assert_uint_eq(take_run(i, 1, &lowest, &run_zero), 0);
+		check_all();
+		give_run(i, lowest, n);
+		ck_assert_uint_eq(slab->kind, HK_KIND_NONE);
+		check_all();
+	}
+}
+END_TEST
+
+/* ---- runs that are no such thing ---- */
+
+static unsigned run_class, run_blocks;
+static char *run_lowest;
+
+static void give_that_run(void *argument)
+{
+	(void)argument;
+	give_run(run_class, run_lowest, run_blocks);
+}
+
+/* In any word of the bitmap; of several, the lowest is named. */
+START_TEST(a_free_one_in_a_run)
+{
+	static const unsigned odd[] = {
+		10, 11, 63, 64, 100, 127, 128, 255, 256, 300, 309
+	};
+	char *lowest;
+	bool zero;
+
+	run_class = hk_size_class_exact(16);
+	run_blocks = 300;
+	attach(run_class, &zero);
+	ck_assert_uint_eq(take_run(run_class, 400, &lowest, &zero), 400);
+	run_lowest = lowest + 10 * 16;
+	for (unsigned k = sizeof(odd) / sizeof(odd[0]); k--;) {
+		give_run(run_class, lowest + odd[k] * 16, 1);
+		ck_death(give_that_run, NULL,
+			 "test(): double free of %p (16-byte block, found at spill)",
+			 (void *)(lowest + odd[k] * 16));
+	}
+}
+END_TEST
+
+START_TEST(a_free_one_in_the_run_s_second_slab)
+{
+	struct hk_slab *slab;
+	char *lowest, *second;
+	bool zero;
+
+	run_class = hk_size_class_exact(1024);
+	slab = attach(run_class, &zero);
+	ck_assert_uint_eq(take_run(run_class, 64, &lowest, &zero), 64);
+	ck_assert_ptr_eq(attach(run_class, &zero), slab + 1);
+	ck_assert_uint_eq(take_run(run_class, 64, &second, &zero), 64);
+	ck_assert_ptr_eq(second, lowest + 65536);
+	run_lowest = lowest + 60 * 1024;
+	run_blocks = 9;
+	give_run(run_class, second + 4 * 1024, 1);
+	ck_death(give_that_run, NULL,
+		 "test(): double free of %p (1024-byte block, found at spill)",
+		 (void *)(second + 4 * 1024));
+	/* Without it, both get back what is theirs. */
+	run_blocks = 8;
+	give_that_run(NULL);
+	ck_assert_uint_eq(slab->used, 60);
+	ck_assert_uint_eq(slab[1].used, 59);
+	check_all();
+}
+END_TEST
+
+START_TEST(a_run_that_is_given_twice)
+{
+	bool zero;
+
+	run_class = hk_size_class_exact(32);
+	run_blocks = 100;
+	attach(run_class, &zero);
+	ck_assert_uint_eq(take_run(run_class, 101, &run_lowest, &zero), 101);
+	give_that_run(NULL);
+	ck_death(give_that_run, NULL,
+		 "test(): double free of %p (32-byte block, found at spill)",
+		 (void *)run_lowest);
+	give_run(run_class, run_lowest + 100 * 32, 1);
+	/* Now the slab is gone, too. */
+	ck_death(give_that_run, NULL,
+		 "test(): double free of %p (32-byte block, found at spill)",
+		 (void *)run_lowest);
+}
+END_TEST
+
+START_TEST(a_run_from_within_a_block)
+{
+	char *lowest;
+	bool zero;
+
+	run_class = hk_size_class_exact(48);
+	run_blocks = 20;
+	attach(run_class, &zero);
+	ck_assert_uint_eq(take_run(run_class, 100, &lowest, &zero), 100);
+	for (unsigned offset = 1; offset < 48; offset += 23) {
+		run_lowest = lowest + 7 * 48 + offset;
+		ck_death(
+			give_that_run, NULL,
+			"test(): interior pointer %p (%u bytes into the 48-byte block %p, "
+			"found at spill)",
+			(void *)run_lowest, offset, (void *)(lowest + 7 * 48));
+	}
+	/* Nor from what was never the library's. */
+	run_lowest = (char *)&run_class;
+	ck_death(give_that_run, NULL,
+		 "test(): double free of %p (48-byte block, found at spill)",
+		 (void *)run_lowest);
+}
+END_TEST
+
+/* Beyond the slab's last block is its tail, or a slab of another class. */
+START_TEST(a_run_beyond_its_slab)
+{
+	struct hk_slab *slab;
+	char *lowest;
+	bool zero;
+
+	run_class = hk_size_class_exact(64);
+	run_blocks = 6;
+	slab = attach(run_class, &zero);
+	ck_assert_ptr_eq(attach(hk_size_class_exact(128), &zero), slab + 1);
+	ck_assert_uint_eq(take(hk_size_class_exact(128), blocks, 10, &zero), 10);
+	ck_assert_uint_eq(take_run(run_class, 1024, &lowest, &zero), 1024);
+	run_lowest = lowest + 1020 * 64;
+	ck_death(give_that_run, NULL,
+		 "test(): double free of %p (64-byte block, found at spill)",
+		 (void *)(lowest + 1024 * 64));
+
+	run_class = hk_size_class_exact(48);
+	attach(run_class, &zero);
+	ck_assert_uint_eq(take_run(run_class, 5000, &lowest, &zero), 1365);
+	run_lowest = lowest + 1360 * 48;
+	ck_death(give_that_run, NULL,
+		 "test(): invalid pointer %p (in a slab of 48-byte blocks but in none of "
+		 "them, found at spill)",
+		 (void *)(lowest + 1365 * 48));
+}
+END_TEST
+
+/* calloc's question, of a run: by its lowest block. */
+START_TEST(only_fresh_runs_are_zero)
+{
+	unsigned i = hk_size_class_exact(4096);
+	char *lowest, *again;
+	bool zero;
+
+	set_option("purge_delay_ms", "3600000");
+	release_all();
+	attach(i, &zero);
+	ck_assert(zero);
+	ck_assert_uint_eq(take_run(i, 3, &lowest, &zero), 3);
+	ck_assert(zero == !HK_POISON);
+	give_run(i, lowest + 4096, 2);
+	/* The third on is fresh, the lowest is not. */
+	ck_assert_uint_eq(take_run(i, 4, &again, &zero), 4);
+	ck_assert_ptr_eq(again, lowest + 4096);
+	ck_assert(!zero);
+	ck_assert_uint_eq(take_run(i, 1, &again, &zero), 1);
+	ck_assert_ptr_eq(again, lowest + (size_t)5 * 4096);
+	ck_assert(zero == !HK_POISON);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("slab");
@@ -642,5 +1119,14 @@ int main(void)
 	tcase_add_test(tcase, a_block_whose_slab_is_gone);
 	tcase_add_test(tcase, a_pointer_into_a_block);
 	tcase_add_test(tcase, a_pointer_beside_all_blocks);
+	tcase_add_loop_test(tcase, runs_and_batches_beside_a_model, 0,
+			    sizeof(model_sizes) / sizeof(model_sizes[0]));
+	tcase_add_test(tcase, a_slab_is_a_run);
+	tcase_add_test(tcase, a_free_one_in_a_run);
+	tcase_add_test(tcase, a_free_one_in_the_run_s_second_slab);
+	tcase_add_test(tcase, a_run_that_is_given_twice);
+	tcase_add_test(tcase, a_run_from_within_a_block);
+	tcase_add_test(tcase, a_run_beyond_its_slab);
+	tcase_add_test(tcase, only_fresh_runs_are_zero);
 	return run_suite(suite);
 }
