@@ -5,14 +5,18 @@
  */
 #include "libcheck.h"
 
+#include "debug/poison.h"
 #include "depot.h"
 #include "magazine.h"
 #include "pool.h"
 #include "slab.h"
 
+static ptrdiff_t kept_id;
+
 static void setup(void)
 {
 	hk_init();
+	kept_id = hk_rseq_id;
 	set_option("magazine_bytes", "2M");
 	release_all();
 }
@@ -20,6 +24,8 @@ static void setup(void)
 static void teardown(void)
 {
 	fail_no_more();
+	hk_rseq_id = kept_id;
+	chosen_id = 0;
 }
 
 /* In all magazines, and in the depot. */
@@ -545,6 +551,437 @@ START_TEST(threads_that_miss_together)
 }
 END_TEST
 
+/* ---- in bulk ---- */
+
+enum { BULK = 8000 };
+
+/* What comes from fresh slabs comes as its neighbours lie, lowest first. */
+START_TEST(a_bulk_fill_goes_upwards)
+{
+	static const size_t sizes[] = { 16, 64, 256, 2048 };
+
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+		unsigned i = hk_size_class_exact(sizes[s]);
+		size_t ordered = 0;
+
+		release_all();
+		for (size_t k = 0; k < BULK; k++) {
+			blocks[k] = get(i);
+			ordered += k && (char *)blocks[k] - (char *)blocks[k - 1] ==
+						(ptrdiff_t)sizes[s];
+		}
+		/* But for slabs' ends, and CPUs that were changed. */
+		ck_assert_uint_gt(ordered, BULK - BULK / 10);
+		for (size_t k = 0; k < BULK; k++)
+			put(i, blocks[k]);
+		check_all();
+	}
+}
+END_TEST
+
+static void swap(size_t one, size_t other)
+{
+	void *block = blocks[one];
+
+	blocks[one] = blocks[other];
+	blocks[other] = block;
+}
+
+static void turn(size_t from, size_t to)
+{
+	while (from < to)
+		swap(from++, --to);
+}
+
+enum order { UPWARDS, DOWNWARDS, BY_TURNS, EVERY_OTHER, SHORT_RUNS, NO_ORDER, ORDERS };
+
+static void bring_into(enum order order, uint64_t *random)
+{
+	switch (order) {
+	case UPWARDS:
+		break;
+	case DOWNWARDS:
+		turn(0, BULK);
+		break;
+	case BY_TURNS:
+		for (size_t k = 0; k < BULK; k += 100)
+			if (k / 100 % 2)
+				turn(k, k + 100);
+		break;
+	case EVERY_OTHER:
+		for (size_t k = 0; k < BULK / 2; k += 2)
+			swap(k, BULK - 2 - k);
+		break;
+	case SHORT_RUNS:
+		/* About as long as is worth a sequence: a little less or more. */
+		for (size_t k = 0; k + 40 < BULK; k += random_below(random, 30) + 3)
+			swap(k, random_below(random, BULK));
+		break;
+	default:
+		for (size_t k = BULK; k > 1; k--)
+			swap(k - 1, random_below(random, k));
+	}
+}
+
+START_TEST(a_bulk_drain_in_every_order)
+{
+	static const size_t sizes[] = { 8, 16, 48, 64, 1024, 2048 };
+	uint64_t seed = new_seed(), random = seed;
+	unsigned i = hk_size_class_exact(sizes[(size_t)_i / ORDERS]);
+	enum order order = (enum order)(_i % ORDERS);
+
+	for (size_t k = 0; k < BULK; k++)
+		blocks[k] = get(i);
+	bring_into(order, &random);
+	for (unsigned round = 0; round < 2; round++) {
+		uint64_t before = hk_classes[i].used - cached_blocks(i);
+
+		for (size_t k = 0; k < BULK; k++)
+			*(size_t *)blocks[k] = k;
+		for (size_t k = 0; k < BULK; k++) {
+			ck_assert_msg(*(size_t *)blocks[k] == k, "TEST_SEED=%lu", seed);
+			put(i, blocks[k]);
+			if (k % 1000 == 0)
+				ck_assert_uint_eq(hk_classes[i].used - cached_blocks(i),
+						  before - k - 1);
+		}
+		ck_assert_uint_le(hk_classes[i].depot.count, hk_class_info(i)->depot_max);
+		check_all();
+		/* In whatever order they come now, again, and once more. */
+		for (size_t k = 0; k < BULK; k++)
+			blocks[k] = get(i);
+		check_all();
+	}
+	for (size_t k = 0; k < BULK; k++)
+		put(i, blocks[k]);
+	flush(true);
+	ck_assert_uint_eq(hk_classes[i].used, 0);
+	ck_assert_uint_eq(hk_classes[i].slabs, 0);
+	check_all();
+}
+END_TEST
+
+/*
+ * What follows looks at a single refill or spill.  The thread's set is its own, so that only
+ * two things may come between: a preemption, which aborts a sequence, and the end of an
+ * interval.  Neither comes each time, so what should be is tried a few times.
+ */
+enum { ATTEMPTS = 10 };
+
+static const size_t bulk_sizes[] = { 16, 64, 256, 2048 };
+
+enum { BULK_SIZES = sizeof(bulk_sizes) / sizeof(bulk_sizes[0]) };
+
+/* Nothing cached, and the magazine at its full capacity; that of the calling thread. */
+static struct hk_set *make_ready(unsigned size_class)
+{
+	size_t n = 4 * (size_t)hk_class_info(size_class)->capacity;
+	struct hk_set *set;
+
+	if (is_per_cpu()) {
+		choose_ids();
+		chosen_id = 3;
+	}
+	for (size_t k = 0; k < n; k++)
+		blocks[k] = get(size_class);
+	for (size_t k = 0; k < n; k++)
+		put(size_class, blocks[k]);
+	release_all();
+	set = hk_sets_current();
+	ck_assert_ptr_nonnull(set);
+	ck_assert_uint_eq(set->magazine[size_class].capacity,
+			  hk_class_info(size_class)->capacity);
+	ck_assert_uint_eq(cached_blocks(size_class), 0);
+	return set;
+}
+
+/* n blocks, straight from the slabs, lowest first. */
+static void hold(unsigned size_class, void **held, uint32_t n)
+{
+	while (n) {
+		struct hk_slab *slab;
+		unsigned got;
+		bool zero;
+
+		hk_lock(&hk_classes[size_class].lock);
+		got = hk_slab_take_locked(size_class, held, n, &zero);
+		hk_unlock(&hk_classes[size_class].lock);
+		for (unsigned k = 0; k < got / 2; k++) {
+			void *block = held[k];
+
+			held[k] = held[got - 1 - k];
+			held[got - 1 - k] = block;
+		}
+		held += got;
+		n -= got;
+		if (got)
+			continue;
+		slab = hk_pool_take(size_class, hk_class_info(size_class)->slots, 1,
+				    false, &zero);
+		ck_assert_ptr_nonnull(slab);
+		hk_lock(&hk_classes[size_class].lock);
+		hk_slab_attach_locked(size_class, slab, zero);
+		hk_unlock(&hk_classes[size_class].lock);
+	}
+}
+
+static void give_home(unsigned size_class, void **held, uint32_t n)
+{
+	if (!n)
+		return;
+	hk_lock(&hk_classes[size_class].lock);
+	hk_slab_give_locked(size_class, held, n, "test");
+	hk_unlock(&hk_classes[size_class].lock);
+	hk_pool_tidy();
+}
+
+static bool is_home(unsigned size_class, void *block)
+{
+	bool home = hk_registry_kind(block) != size_class;
+
+	hk_lock(&hk_classes[size_class].lock);
+	home = home || hk_slab_is_free_locked(hk_slab_of(block), block);
+	hk_unlock(&hk_classes[size_class].lock);
+	return home;
+}
+
+static bool is_in_depot(unsigned size_class, const void *block)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+
+	for (uint32_t k = 0; k < depot->count; k++)
+		if (depot->blocks[k] == block)
+			return true;
+	return false;
+}
+
+/*
+ * A magazine full of neighbours spills into a depot with little room: as many as there is
+ * room for stay, the others go home, and the depot's old blocks lie where they lay.
+ */
+static bool spill_beside(unsigned size_class, uint32_t room, enum order order)
+{
+	static void *in_depot[HK_DEPOT_MAX], *spilled[HK_BATCH];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	struct hk_set *set = make_ready(size_class);
+	struct hk_magazine *magazine = &set->magazine[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	uint32_t full = info->capacity, n = full / 2 > HK_BATCH ? HK_BATCH : full / 2;
+	uint32_t kept = 0, old;
+	bool good;
+
+	if (room > info->depot_max)
+		room = info->depot_max;
+	old = info->depot_max - room;
+	hold(size_class, in_depot, old);
+	hold(size_class, blocks, full + 1);
+	if (order == DOWNWARDS)
+		turn(0, full + 1);
+	else if (order == SHORT_RUNS)
+		/* Two runs, of which one is not worth it, or both, or neither. */
+		swap(full - 1 - room % n, 0);
+	hk_lock(&hk_classes[size_class].lock);
+	memcpy(depot->blocks, in_depot, old * sizeof(void *));
+	depot->count = old;
+	hk_unlock(&hk_classes[size_class].lock);
+	for (uint32_t k = 0; k < full; k++)
+		put(size_class, blocks[k]);
+	good = magazine->count == full && depot->count == old;
+	memcpy(spilled, blocks + full - n, n * sizeof(void *));
+	put(size_class, blocks[full]);
+
+	/* What is left of a spill that took most of it stays in the magazine. */
+	good &= magazine->count >= full - n + 1 && magazine->count <= full - n / 2 + 1 &&
+		set->blocks[size_class][magazine->count - 1] == blocks[full];
+	good &= order == SHORT_RUNS || magazine->count == full - n + 1;
+	for (uint32_t k = 0; k < magazine->count - 1; k++)
+		good &= set->blocks[size_class][k] == blocks[k];
+	good &= !memcmp(depot->blocks, in_depot, old * sizeof(void *));
+	for (uint32_t k = magazine->count - 1 - (full - n); k < n; k++) {
+		bool stays = is_in_depot(size_class, spilled[k]);
+
+		kept += stays;
+		good &= stays != is_home(size_class, spilled[k]);
+	}
+	good &= kept == depot->count - old && depot->count <= info->depot_max;
+	good &= kept ==
+		(room < full + 1 - magazine->count ? room : full + 1 - magazine->count);
+	for (uint32_t k = old + 1; k < depot->count && order != SHORT_RUNS; k++) {
+		ptrdiff_t step = (char *)depot->blocks[k] - (char *)depot->blocks[k - 1];
+
+		good &= step == (ptrdiff_t)info->size || step == -(ptrdiff_t)info->size;
+	}
+	check_all();
+	flush(true);
+	ck_assert_uint_eq(hk_classes[size_class].used, 0);
+	check_all();
+	return good;
+}
+
+START_TEST(a_spill_into_a_depot_that_is_nearly_full)
+{
+	static const uint32_t rooms[] = { 0, 1, 2, 3, 5, 15, 16, 17, 31, 40, 500, 2048 };
+	unsigned i = hk_size_class_exact(bulk_sizes[_i]);
+
+	for (size_t r = 0; r < sizeof(rooms) / sizeof(rooms[0]); r++) {
+		static const enum order orders[] = { UPWARDS, DOWNWARDS, SHORT_RUNS };
+
+		for (size_t o = 0; o < 3; o++) {
+			bool good = false;
+
+			for (unsigned k = 0; k < ATTEMPTS && !good; k++)
+				good = spill_beside(i, rooms[r], orders[o]);
+			ck_assert_msg(good, "room for %u of %u bytes, order %d", rooms[r],
+				      hk_class_info(i)->size, orders[o]);
+		}
+	}
+}
+END_TEST
+
+/* The magazine is filled, but for some room, while its thread waits for the class's lock. */
+static struct filler {
+	struct hk_set *set;
+	unsigned size_class;
+	uint32_t room;
+	_Atomic bool ready;
+} filler;
+
+static void *fill_meanwhile(void *argument)
+{
+	struct hk_lock *lock = &hk_classes[filler.size_class].lock;
+	struct hk_magazine *magazine = &filler.set->magazine[filler.size_class];
+	uint32_t count = magazine->capacity - filler.room;
+
+	(void)argument;
+	hk_lock(lock);
+	filler.ready = true;
+	/* 2: there is someone who waits in the kernel. */
+	while (atomic_load(&lock->state) != 2)
+		sched_yield();
+	memcpy(filler.set->blocks[filler.size_class], blocks, count * sizeof(void *));
+	atomic_store(&magazine->count, count);
+	hk_unlock(lock);
+	return NULL;
+}
+
+/*
+ * A refill that finds the magazine nearly full, by others who came in between: the caller
+ * gets the lowest, the magazine the highest there is room for, the depot those between, so
+ * that of either the lowest is popped first.
+ */
+static bool refill_beside(unsigned size_class, uint32_t room, bool broken)
+{
+	static void *found[HK_BATCH], *partly[8192];
+	const struct hk_size_class *info = hk_class_info(size_class);
+	struct hk_set *set = make_ready(size_class);
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	uint32_t full = info->capacity, n = full / 2 > HK_BATCH ? HK_BATCH : full / 2;
+	uint32_t held = 0, pushed, rest;
+	pthread_t thread;
+	char *block;
+	bool zero, good;
+
+	hold(size_class, blocks, full);
+	/* Use up what is left in part, so that the next comes from where is known. */
+	hk_lock(&hk_classes[size_class].lock);
+	while (held < 8192 &&
+	       hk_slab_take_locked(size_class, &partly[held], 1, &zero) == 1)
+		held++;
+	hk_unlock(&hk_classes[size_class].lock);
+	if (broken) {
+		void **free_again = partly + held;
+		uint32_t back = 0;
+
+		hold(size_class, free_again, info->blocks);
+		/* Ten in a row, then every other one. */
+		for (uint32_t k = 0; k < info->blocks; k++) {
+			block = free_again[k];
+			if ((k > 10 && k % 2 == 0) || back == n || k == info->blocks - 1u)
+				partly[held++] = block;
+			else
+				found[back++] = block;
+		}
+		n = back;
+		give_home(size_class, found, n);
+	}
+	filler = (struct filler){ .set = set, .size_class = size_class, .room = room };
+	ck_assert_int_eq(pthread_create(&thread, NULL, fill_meanwhile, NULL), 0);
+	while (!filler.ready)
+		sched_yield();
+	block = hk_magazine_refill(size_class, &zero);
+	pthread_join(thread, NULL);
+	if (!broken) {
+		uint32_t most = info->blocks;
+
+		n = n < most ? n : most;
+		for (uint32_t k = 0; k < n; k++)
+			found[k] = block + (size_t)k * info->size;
+	}
+
+	pushed = room < n - 1 ? room : n - 1;
+	rest = n - 1 - pushed;
+	good = block == found[0] && depot->count == rest &&
+	       set->magazine[size_class].count == full - room + pushed;
+	for (uint32_t k = 0; good && k < pushed; k++)
+		good &= set->blocks[size_class][full - room + k] == found[n - 1 - k];
+	for (uint32_t k = 0; good && k < rest; k++)
+		good &= depot->blocks[k] == found[rest - k];
+	check_all();
+	put(size_class, block);
+	flush(true);
+	give_home(size_class, blocks + full - room, room);
+	give_home(size_class, partly, held);
+	ck_assert_uint_eq(hk_classes[size_class].used, 0);
+	check_all();
+	return good;
+}
+
+START_TEST(a_refill_of_a_magazine_with_little_room)
+{
+	unsigned i = hk_size_class_exact(bulk_sizes[_i]);
+	uint32_t full = hk_class_info(i)->capacity;
+	uint32_t n = full / 2 > HK_BATCH ? HK_BATCH : full / 2;
+	const uint32_t rooms[] = { 0,     1,     2,     3, 4,     5,   9,
+				   n / 2, n - 2, n - 1, n, n + 1, full };
+
+	for (size_t r = 0; r < sizeof(rooms) / sizeof(rooms[0]); r++)
+		for (int broken = 0; broken < 2; broken++) {
+			bool good = false;
+
+			for (unsigned k = 0; k < ATTEMPTS && !good; k++)
+				good = refill_beside(i, rooms[r], broken);
+			ck_assert_msg(good, "room for %u of %u bytes%s", rooms[r],
+				      hk_class_info(i)->size, broken ? ", broken" : "");
+		}
+}
+END_TEST
+
+/* calloc must clear the block it gets, whatever the others of the batch are. */
+START_TEST(only_a_fresh_block_of_a_refill_is_zero)
+{
+	unsigned i = hk_size_class_exact(64);
+	char *block;
+	bool zero;
+
+	make_ready(i);
+	block = hk_magazine_refill(i, &zero);
+	ck_assert(zero == !HK_POISON);
+	put(i, block);
+	release_all();
+	/* Ten that were used, then those that never were. */
+	hold(i, blocks, 20);
+	give_home(i, blocks, 10);
+	zero = true;
+	block = hk_magazine_refill(i, &zero);
+	ck_assert_ptr_eq(block, blocks[0]);
+	ck_assert(!zero);
+	ck_assert_uint_gt(cached_blocks(i), 10);
+	put(i, block);
+	give_home(i, blocks + 10, 10);
+	check_all();
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, kinds_that_are_no_class_have_none);
@@ -562,6 +999,13 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, no_memory);
 	tcase_add_test(tcase, threads_side_by_side);
 	tcase_add_test(tcase, threads_that_miss_together);
+	tcase_add_test(tcase, a_bulk_fill_goes_upwards);
+	tcase_add_loop_test(tcase, a_bulk_drain_in_every_order, 0, 6 * ORDERS);
+	tcase_add_loop_test(tcase, a_spill_into_a_depot_that_is_nearly_full, 0,
+			    BULK_SIZES);
+	tcase_add_loop_test(tcase, a_refill_of_a_magazine_with_little_room, 0,
+			    BULK_SIZES);
+	tcase_add_test(tcase, only_a_fresh_block_of_a_refill_is_zero);
 }
 
 int main(void)

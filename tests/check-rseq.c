@@ -415,14 +415,16 @@ START_TEST(pop_run_takes_what_is_unbroken)
 }
 END_TEST
 
-/* Exactly one block that is elsewhere, with the run going on below it. */
+/* Exactly one block that is elsewhere, by either half, with the run going on below it. */
 START_TEST(pop_run_stops_at_one_that_is_elsewhere)
 {
 	for (uint32_t count = 2; count <= 40; count++)
 		for (uint32_t odd = 0; odd < count; odd++)
-			for (int up = 0; up < 2; up++) {
-				fill_run(count, count, up ? 32 : -32, 0);
-				slots[odd] = (char *)slots[odd] + 4;
+			for (unsigned way = 0; way < 4; way++) {
+				ptrdiff_t off = way & 1 ? 4 : (ptrdiff_t)1 << 40;
+
+				fill_run(count, count, way & 2 ? 32 : -32, 0);
+				slots[odd] = (char *)slots[odd] + off;
 				try_pop_run(count, count, 2, 32);
 				try_pop_run(count, count - 1, 2, 32);
 			}
