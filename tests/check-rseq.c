@@ -463,9 +463,12 @@ END_TEST
 
 enum { PERIOD_NS = 20000, INTERRUPTED = 500 };
 
-static volatile sig_atomic_t signals;
+static volatile sig_atomic_t signals, stolen;
 
-/* On the same magazine: what a sequence had done up to here, it must do once more. */
+/*
+ * On the same magazine: what a sequence had written, and what it had read, is not there any
+ * more; so it must begin again.
+ */
 static void put_and_take(int number)
 {
 	void *junk[24], *popped[24];
@@ -477,6 +480,7 @@ static void put_and_take(int number)
 	left = hk_rseq_push_batch(KIND, junk, 24);
 	while (left)
 		left -= hk_rseq_pop_batch(KIND, popped, left);
+	stolen += (sig_atomic_t)hk_rseq_pop_batch(KIND, popped, 3);
 	signals++;
 }
 
@@ -493,12 +497,24 @@ static timer_t start_timer(void)
 	return timer;
 }
 
+/* How many blocks there are, as of one moment, and how many were stolen by then. */
+static uint32_t count_now(uint32_t *gone)
+{
+	uint32_t count;
+
+	do {
+		*gone = (uint32_t)stolen;
+		count = atomic_load(&set.magazine[KIND].count);
+	} while (*gone != (uint32_t)stolen);
+	return count;
+}
+
 /* Either it has happened whole or not at all, and what it says is what has happened. */
 START_TEST(runs_are_interrupted)
 {
 	uint64_t end = hk_os_now_ms() + 10000, seed = new_seed(), random = seed;
 	static void *model[ROOM];
-	uint32_t count = 0, aborted[2] = { 0, 0 };
+	uint32_t count = 0, gone = 0, put = 0, aborted[2] = { 0, 0 };
 	unsigned bad = 0;
 	timer_t timer;
 
@@ -506,37 +522,42 @@ START_TEST(runs_are_interrupted)
 	timer = start_timer();
 	while ((aborted[0] < INTERRUPTED || aborted[1] < INTERRUPTED) && !bad &&
 	       hk_os_now_ms() < end) {
-		ptrdiff_t step = random_below(&random, 2) ? 64 : -64, found;
-		uint32_t n = (uint32_t)random_below(&random, ROOM) + 1, moved, wanted;
+		ptrdiff_t step = random_below(&random, 2) ? 64 : -64, found = 0;
+		uint32_t n = (uint32_t)random_below(&random, ROOM) + 1, moved;
+		uint32_t wanted = run_at_end(count, ROOM, 8, 64), seen = gone;
 		char *first = (char *)(0x7f0000000000 + random_below(&random, 1 << 30));
-		char *last;
+		char *last = NULL;
+		bool same;
 
 		if (n > ROOM - count)
 			n = ROOM - count;
-		if (n && random_below(&random, 2)) {
+		if (n && (!wanted || random_below(&random, 2))) {
 			moved = hk_rseq_push_run(KIND, first, step, n);
 			aborted[0] += !moved;
 			bad += moved && moved != n;
-			for (uint32_t i = 0; i < moved; i++)
-				model[count++] = at((uintptr_t)first, step, i);
+			put += moved;
+			count = count_now(&gone);
+			for (uint32_t i = 0; i < moved && gone == seen; i++)
+				model[count - moved + i] = at((uintptr_t)first, step, i);
 		} else {
-			wanted = run_at_end(count, ROOM, 8, 64);
 			moved = hk_rseq_pop_run(KIND, ROOM, 8, 64, &last, &found);
 			aborted[1] += wanted && !moved;
-			bad += moved && (moved != wanted || last != model[count - 1]);
-			count -= moved;
-			/* What is left may be in the way: less than a run. */
-			if (!wanted)
-				while (count) {
-					moved = hk_rseq_pop_batch(KIND, batch, count);
-					bad += moved &&
-					       memcmp(batch, model + count - moved,
-						      moved * sizeof(model[0]));
-					count -= moved;
-				}
+			put -= moved;
+			count = count_now(&gone);
+			if (moved && gone == seen)
+				bad += moved != wanted ||
+				       last != model[count + moved - 1];
+			/* Less than a run may be in the way of the next. */
+			if (!wanted && !moved)
+				put -= hk_rseq_pop_batch(KIND, batch, ROOM);
+			count = count_now(&gone);
 		}
-		bad += atomic_load(&set.magazine[KIND].count) != count ||
-		       memcmp(slots, model, count * sizeof(model[0]));
+		/* When some were stolen meanwhile, it is only certain how many there are. */
+		same = gone == seen && !memcmp(slots, model, count * sizeof(model[0]));
+		bad += count != put - gone ||
+		       (gone == seen && !same && seen == (uint32_t)stolen);
+		if (!same)
+			memcpy(model, slots, sizeof(model));
 	}
 	timer_delete(timer);
 	ck_assert_msg(!bad, "after %d signals, TEST_SEED=%lu", (int)signals, seed);
