@@ -683,21 +683,36 @@ END_TEST
 
 /* ---- the fence ---- */
 
+/*
+ * So long that at almost any moment one has been begun, and would be committed only when
+ * the caller of the fence is back from the kernel, and looks.
+ */
+enum { LONG = 60000 };
+
+static void *long_slots[2 * LONG], *long_batch[LONG];
 static _Atomic bool stop;
 static _Atomic unsigned long rounds;
 
-/* Long ones: at almost any moment, one has been begun and not committed. */
 static void *push_and_pop(void *argument)
 {
 	(void)argument;
 	chosen_id = 3;
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		hk_rseq_push_batch(KIND, batch, 1000);
-		hk_rseq_pop_batch(KIND, batch, 999);
-		hk_rseq_pop_batch(KIND, batch, 500);
+		hk_rseq_push_batch(KIND, long_batch, LONG);
+		hk_rseq_pop_batch(KIND, long_batch, LONG - 1);
+		hk_rseq_pop_batch(KIND, long_batch, LONG / 2);
 		atomic_fetch_add_explicit(&rounds, 1, memory_order_relaxed);
 	}
 	return NULL;
+}
+
+/* Until what the other thread was at is behind it, on a machine of whatever speed. */
+static void wait_round(uint64_t end)
+{
+	unsigned long seen = rounds;
+
+	while (rounds == seen && hk_os_now_ms() < end)
+		hk_pause_cpu();
 }
 
 /*
@@ -711,25 +726,27 @@ START_TEST(after_the_fence_all_is_still)
 	unsigned bad = 0, changed = 0;
 	uint32_t last = 0;
 
-	fill(0, ROOM);
+	fill(0, 2 * LONG);
+	set.blocks[KIND] = long_slots;
 	ck_assert_int_eq(pthread_create(&thread, NULL, push_and_pop, NULL), 0);
 	while (!rounds)
 		sched_yield();
 	/* Beside each other, not in turns, as long as it takes. */
-	while (changed < 5000 && hk_os_now_ms() < end) {
+	while (changed < 1000 && hk_os_now_ms() < end) {
 		uint32_t count;
 
 		put_in_table(3, NULL);
 		ck_assert(hk_rseq_fence());
 		count = atomic_load_explicit(&set.magazine[KIND].count,
 					     memory_order_relaxed);
-		for (unsigned k = 0; k < 100; k++)
-			hk_pause_cpu();
+		wait_round(end);
 		bad += count != atomic_load(&set.magazine[KIND].count);
 		changed += count != last;
 		last = count;
 		put_in_table(3, &set);
-		for (unsigned k = 0; k < 100; k++)
+		wait_round(end);
+		/* Not always where a round begins. */
+		for (unsigned k = 0; k < changed % 256; k++)
 			hk_pause_cpu();
 	}
 	stop = true;
