@@ -84,9 +84,11 @@ struct hk_slab *hk_spare_take(unsigned size_class)
 		hk_pool_give_spare(slab);
 		return NULL;
 	}
+	/* Its pages are as they were: those that are purged stay so recorded (sparse.h). */
 	*slab = (struct hk_slab){ .kind = (uint8_t)size_class,
 				  .slots = slab->slots,
-				  .first = slab->first };
+				  .first = slab->first,
+				  .purged = slab->purged };
 	hk_pool_use(hk_slab_superslab(slab), (int)hk_slab_weight(slab));
 	hk_registry_set_kind(hk_slab_base(slab), slab->slots, size_class);
 	return slab;
