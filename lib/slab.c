@@ -240,6 +240,8 @@ unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	if (!slab)
+		slab = fullest_draining(class);
+	if (!slab)
 		return 0;
 	return take_run(class, hk_class_info(size_class), slab, n, lowest, zero);
 }

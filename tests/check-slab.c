@@ -721,7 +721,10 @@ static void note_given(char *block)
 		model->slab = NULL;
 }
 
-/* From a slab as full as any that has a block left, and there the first one. */
+/*
+ * From a slab as full as any that has a block left, of those in SuperSlabs that do not drain or
+ * of those in others, and there the first one.
+ */
 static struct model *ck_first_of_fullest(char *block, bool zero)
 {
 	unsigned index, shift = model_info->bucket_shift;
@@ -732,6 +735,8 @@ static struct model *ck_first_of_fullest(char *block, bool zero)
 		ck_model(from->out[k]);
 	for (struct model *model = models; model < models + SLABS; model++)
 		ck_model(!model->slab || model->used == model_info->blocks ||
+			 hk_slab_is_draining(model->slab) !=
+				 hk_slab_is_draining(from->slab) ||
 			 model->used >> shift <= from->used >> shift);
 	ck_model(zero == (from->zero && index >= from->fresh && !HK_POISON));
 	return from;
