@@ -16,6 +16,13 @@
 #include "pool.h"
 #include "slab.h"
 
+/*
+ * A release purges in slabs of which a quarter or less is in use, as in a SuperSlab that is
+ * DRAINING.  In fuller ones the pages are few between blocks that live, cost a call each, and
+ * are the first to be wanted back (lib/README has the figures).
+ */
+#define SPARSE_DIVISOR 4
+
 struct hk_lock hk_sparse_lock;
 
 const struct hk_sparse_effort hk_sparse_slow_path = { 4, 64 };
@@ -179,8 +186,11 @@ static void record(struct hk_slab *slab, const uint16_t *pages)
 static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t *pages)
 {
 	uint16_t *idle = &hk_slab_superslab(slab)->idle[hk_slab_slot(slab)];
-	bool found = hk_sparse_find_locked(slab, hk_os_page_size, huge, pages);
+	bool found;
 
+	if (!pass->tick && slab->used > slab->blocks / SPARSE_DIVISOR)
+		return false;
+	found = hk_sparse_find_locked(slab, hk_os_page_size, huge, pages);
 	if (!pass->tick)
 		return found;
 	found = false;

@@ -44,7 +44,10 @@ struct hk_sparse_effort {
 
 extern const struct hk_sparse_effort hk_sparse_slow_path, hk_sparse_thread;
 
-/* All pages that can be; the caller holds hk_sparse_lock, and no other.  How many bytes. */
+/*
+ * The pages of all slabs that are sparse, a quarter or less in use; the caller holds
+ * hk_sparse_lock, and no other.  How many bytes.
+ */
 size_t hk_sparse_release_locked(const char *function);
 
 /*

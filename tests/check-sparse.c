@@ -695,7 +695,7 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 {
 	struct hk_slab *slab, *others;
 	struct hk_superslab *superslab;
-	unsigned n, slot;
+	unsigned n, most, slot;
 	bool zero;
 
 	set_option("thp", "dense");
@@ -703,13 +703,14 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 	superslab = hk_slab_superslab(slab);
 	slot = hk_slab_slot(slab);
 	n = slab->blocks;
+	most = n - n / 8;
 	ck_assert_uint_eq(take(9, blocks, n), n);
 	ck_assert(!superslab->huge);
 	others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
 	others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
 	ck_assert_ptr_eq(hk_slab_superslab(others), superslab);
 	ck_assert(superslab->huge);
-	give(9, blocks, n / 2);
+	give(9, blocks, most);
 	release_all();
 	ck_assert(!superslab->huge && superslab->purged[slot]);
 	ck_assert_uint_eq(stats_now().thp_splits_total, 1);
@@ -720,7 +721,7 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 	ck_assert_ptr_eq(hk_slab_superslab(others), superslab);
 	ck_assert(!superslab->huge);
 	/* Now there are none. */
-	ck_assert_uint_eq(take(9, blocks, n / 2), n / 2);
+	ck_assert_uint_eq(take(9, blocks, most), most);
 	ck_assert(!superslab->purged[slot]);
 	hk_pool_give(others);
 	others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
@@ -755,7 +756,8 @@ static void *release_in_a_loop(void *unused)
 		for (size_t i = 0; i < OWN; i++)
 			free(own[i]);
 		quiet++;
-		release_all();
+		/* Not by an assertion: it takes a mutex of Check's, which a child may want. */
+		hakmem_ctl(HAKMEM_RELEASE, NULL, 0);
 		hk_sparse_tick(&all);
 		hk_sparse_tick(&all);
 		quiet++;
@@ -882,7 +884,7 @@ START_TEST(children_see_no_pass_half_done)
 	stop = false;
 	pthread_create(&threads[0], NULL, release_in_a_loop, NULL);
 	pthread_create(&threads[1], NULL, allocate_in_a_loop, (void *)1);
-	for (unsigned i = 0; i < 15; i++) {
+	for (unsigned i = 0; i < 40; i++) {
 		pid_t child = fork();
 		int status;
 
