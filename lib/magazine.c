@@ -38,7 +38,7 @@ static bool push(unsigned size_class, void *block)
 	return hk_thread_push(size_class, block);
 }
 
-/* As a batch may be cut short for other reasons than an empty magazine, try again then. */
+/* As none may be moved for other reasons than an empty or full magazine, try again then. */
 static uint32_t pop_batch(unsigned size_class, void **out, uint32_t n)
 {
 	uint32_t popped = 0;
@@ -52,9 +52,23 @@ static uint32_t pop_batch(unsigned size_class, void **out, uint32_t n)
 
 static uint32_t push_batch(unsigned size_class, void *const *in, uint32_t n)
 {
-	if (HK_RSEQ && hk_rseq_area)
-		return hk_rseq_push_batch(size_class, in, n);
-	return hk_thread_push_batch(size_class, in, n);
+	uint32_t pushed = 0;
+
+	if (!(HK_RSEQ && hk_rseq_area))
+		return hk_thread_push_batch(size_class, in, n);
+	for (unsigned i = 0; i < TRIES && !pushed; i++)
+		pushed = hk_rseq_push_batch(size_class, in, n);
+	return pushed;
+}
+
+static uint32_t push_run(unsigned size_class, const char *first, ptrdiff_t step,
+			 uint32_t n)
+{
+	uint32_t pushed = 0;
+
+	for (unsigned i = 0; i < TRIES && !pushed; i++)
+		pushed = hk_rseq_push_run(size_class, first, step, n);
+	return pushed;
 }
 
 /* What the calling thread, or its CPU, has of one class: to the slabs. */
@@ -272,7 +286,7 @@ static void load_neighbours(unsigned size_class, char *lowest, uint32_t n)
 	ptrdiff_t size = (ptrdiff_t)hk_class_size(size_class);
 
 	if (n)
-		n -= hk_rseq_push_run(size_class, lowest + (n - 1) * size, -size, n);
+		n -= push_run(size_class, lowest + (n - 1) * size, -size, n);
 	while (n--)
 		depot->blocks[depot->count++] = lowest + n * size;
 }
