@@ -9,7 +9,7 @@ run_magazines()
 	run "16 sleepers$suffix" interpose-sleepers 16 4 1024
 	run "200 sleepers$suffix" interpose-sleepers 200 1 4096
 	run "CPUs$suffix" interpose-cpus
-	run "step$suffix" interpose-step
+	TEST_TIMEOUT=400 run "step$suffix" interpose-step
 	run "signals$suffix" interpose-signals
 	run "children$suffix" interpose-children
 	run "exits$suffix" interpose-exits
