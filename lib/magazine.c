@@ -382,7 +382,9 @@ static bool unload(unsigned size_class, uint32_t n, const char *function)
 	bool tidy = false;
 	char *last;
 
-	if (HK_RSEQ && hk_rseq_area) {
+	/* Where the depot has room for them, they are copied fastest as they are. */
+	if (HK_RSEQ && hk_rseq_area &&
+	    depot->count + n > hk_class_info(size_class)->depot_max) {
 		while (left >= RUN_LEAST &&
 		       (run = hk_rseq_pop_run(size_class, left, RUN_LEAST, size, &last,
 					      &step))) {
