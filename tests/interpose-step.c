@@ -44,8 +44,8 @@ enum { TRAP_MASK = -1, TRAP_CODE = (int)0xd4200000, TRAP_BYTES = 4 };
 
 enum { SIZE = 16, KEPT = 100, ROOM = 32, MOST_SEQUENCES = 1024, MOST_STEPS = 4000 };
 
-/* Of these, 32 make a slab, and a magazine's full capacity is 64. */
-enum { RUN_SIZE = 2048, RUN_ROOM = 64 };
+/* Of these, 32 make a slab, a magazine's full capacity is 64, and the depot's 128. */
+enum { RUN_SIZE = 2048, RUN_ROOM = 64, DRAINED = RUN_ROOM + 128 };
 
 enum operation {
 	MALLOC_HIT,
@@ -240,24 +240,27 @@ static void swap(uint64_t **one, uint64_t **other)
 	*other = block;
 }
 
-/* Fill a magazine, and free one more; the last half of what is in it leaves. */
+/*
+ * Fill depot and magazine, and free one more; the last half of what is in the magazine goes to
+ * the slabs.
+ */
 static void drain(bool broken, bool without_order, bool stepped)
 {
-	static uint64_t *blocks[RUN_ROOM + 1];
+	static uint64_t *blocks[DRAINED + 1];
 
-	for (size_t i = 0; i <= RUN_ROOM; i++)
+	for (size_t i = 0; i <= DRAINED; i++)
 		blocks[i] = take(false);
 	ctl(HAKMEM_FLUSH, NULL, 0);
 	if (broken)
-		swap(&blocks[0], &blocks[RUN_ROOM - 19]);
-	for (size_t i = 0; i < RUN_ROOM && without_order; i += 2)
+		swap(&blocks[0], &blocks[DRAINED - 19]);
+	for (size_t i = 0; i < DRAINED && without_order; i += 2)
 		swap(&blocks[i], &blocks[i + 1]);
-	for (size_t i = 0; i < RUN_ROOM; i++)
+	for (size_t i = 0; i < DRAINED; i++)
 		free(blocks[i]);
 	if (stepped)
-		stepped_free(blocks[RUN_ROOM]);
+		stepped_free(blocks[DRAINED]);
 	else
-		free(blocks[RUN_ROOM]);
+		free(blocks[DRAINED]);
 }
 
 static void operate_on_runs(void)
