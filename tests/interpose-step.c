@@ -708,7 +708,8 @@ static bool can_be_stepped(void)
 
 int main(void)
 {
-	bool per_cpu;
+	/* The other ways are long, and through the same sequences but for the entries'. */
+	bool thorough = tap_number("TEST_SECONDS", 0) >= 60, per_cpu;
 	int status, number;
 	pid_t child;
 
@@ -739,6 +740,8 @@ int main(void)
 		unsigned long given;
 		int bad = shared->bad;
 
+		if (!thorough && (i == ENTRIES || i > DRAIN))
+			continue;
 		shared->operation = i;
 		/* Of these, each plain step would lead one into the slow path: too long a way. */
 		if (i != ENTRIES) {
@@ -756,7 +759,7 @@ int main(void)
 			ok(step_into(child, 0, (uint64_t[MOST_STEPS]){ 0 }) == 0,
 			   "%s: passes no sequence", names[i]);
 	}
-	if (per_cpu)
+	if (per_cpu && thorough)
 		require_all_passed();
 	shared->more = false;
 	/* It stands behind an operation, at worst before the next one's traps. */
