@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "os.h"
+#include "pulse.h"
 #include "spare.h"
 
 #define DIRTY_SLOTS_MIN 8      /* 512 KiB */
@@ -36,90 +37,12 @@ static unsigned cached;
 static struct hk_superslab *dirty_first, *dirty_last;
 static size_t dirty_slots, active_slots;
 
-/*
- * The pulse of demand.  A slot that was given back and is wanted again within PULSE_MS was
- * given back in vain: so many more may stay.  But of those only as many as a swing of demand
- * used: what nobody took in a whole window of WINDOW_MS is not part of the pulse any more.
- */
-#define PULSE_MS 100
-#define WINDOW_MS 500
-
-static struct {
-	size_t given_back;  /* slots, lately */
-	uint64_t given_at;  /* when the last of them was, in ms */
-	size_t allowance;   /* slots */
-	uint64_t window;    /* when it began, while there is an allowance */
-	size_t least, most; /* slots that were kept in it */
-} pulse;
-
 /* Slots that stay resident, or mapped, for the next demand. */
 static size_t kept_slots(void)
 {
 	size_t mapped = (size_t)cached * HK_SLOTS;
 
 	return mapped > dirty_slots ? mapped : dirty_slots;
-}
-
-static void pulse_look(void)
-{
-	size_t kept = kept_slots();
-
-	pulse.least = kept < pulse.least ? kept : pulse.least;
-	pulse.most = kept > pulse.most ? kept : pulse.most;
-}
-
-/* At each look at the allowance. */
-static void pulse_roll(uint64_t now)
-{
-	size_t swing;
-
-	pulse_look();
-	if (now - pulse.window < WINDOW_MS)
-		return;
-	/* The next window has passed, too: had it seen demand, this one were not the last. */
-	swing = now - pulse.window < 2 * WINDOW_MS ? pulse.most - pulse.least : 0;
-	if (pulse.allowance > swing)
-		pulse.allowance = swing;
-	pulse.window = now;
-	pulse.least = pulse.most = kept_slots();
-}
-
-static void pulse_give(size_t slots)
-{
-	uint64_t now = hk_os_now_ms();
-
-	if (now - pulse.given_at > PULSE_MS)
-		pulse.given_back = 0;
-	pulse.given_back += slots;
-	pulse.given_at = now;
-}
-
-static void pulse_take(size_t slots)
-{
-	uint64_t now;
-
-	if (!pulse.given_back)
-		return;
-	now = hk_os_now_ms();
-	if (now - pulse.given_at > PULSE_MS) {
-		pulse.given_back = 0;
-		return;
-	}
-	if (slots > pulse.given_back)
-		slots = pulse.given_back;
-	pulse.given_back -= slots;
-	if (!pulse.allowance) {
-		pulse.window = now;
-		pulse.least = pulse.most = kept_slots();
-	}
-	pulse.allowance += slots;
-}
-
-static size_t pulse_allowance(void)
-{
-	if (pulse.allowance)
-		pulse_roll(hk_os_now_ms());
-	return pulse.allowance;
 }
 
 /* ---- lists ---- */
@@ -452,10 +375,10 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	}
 	dirty = superslab->empty & run_mask(slot, slots);
 	*zero = !dirty;
-	pulse_take(slots - (size_t)__builtin_popcount(dirty));
+	hk_pulse_take(slots - (size_t)__builtin_popcount(dirty), kept_slots());
 	activate(superslab, slot, slots, kind);
 	huge = ask_for_huge_pages(superslab);
-	pulse_look();
+	hk_pulse_look(kept_slots());
 	hk_unlock(&hk_pool_lock);
 	if (huge)
 		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
@@ -468,7 +391,8 @@ static bool too_many_cached(void)
 {
 	size_t limit = hk_config_number(HK_OPTION_LRU_SUPERSLABS);
 
-	return cached > limit && cached > limit + pulse_allowance() / HK_SLOTS;
+	return cached > limit &&
+	       cached > limit + hk_pulse_allowance(kept_slots()) / HK_SLOTS;
 }
 
 /* Is it time to purge the SuperSlab that has had EMPTY slots longest? */
@@ -480,7 +404,7 @@ static bool too_many_dirty(void)
 
 	if (!dirty_slots)
 		return false;
-	allowance = pulse_allowance();
+	allowance = hk_pulse_allowance(kept_slots());
 	if (dirty_slots + hk_spare_slots() > limit + allowance)
 		return true;
 	return dirty_slots > allowance &&
@@ -590,10 +514,10 @@ void hk_pool_tidy(void)
 	hk_lock(&hk_pool_lock);
 	reclaim_spares(now > delay ? now - delay : 0);
 	while (too_many_cached() && unmap(least_recent()))
-		pulse_give(HK_SLOTS);
+		hk_pulse_give(HK_SLOTS);
 	/* A purge that the kernel refuses leaves the slots EMPTY, at the list's far end. */
 	for (size_t tries = dirty_slots; tries && too_many_dirty(); tries--)
-		pulse_give(purge(dirty_first) / HK_SLOT_BYTES);
+		hk_pulse_give(purge(dirty_first) / HK_SLOT_BYTES);
 	hk_unlock(&hk_pool_lock);
 }
 
@@ -604,13 +528,13 @@ uint64_t hk_pool_due_ms(void)
 	size_t allowance;
 
 	hk_lock(&hk_pool_lock);
-	allowance = pulse_allowance();
+	allowance = hk_pulse_allowance(kept_slots());
 	if (cached > hk_config_number(HK_OPTION_LRU_SUPERSLABS))
-		due = allowance ? pulse.window + WINDOW_MS : now;
+		due = allowance ? hk_pulse_ends() : now;
 	if (dirty_slots) {
 		at = dirty_first->dirty_since + delay;
-		if (dirty_slots <= allowance && at < pulse.window + WINDOW_MS)
-			at = pulse.window + WINDOW_MS;
+		if (dirty_slots <= allowance && at < hk_pulse_ends())
+			at = hk_pulse_ends();
 		due = at < due ? at : due;
 	}
 	if (hk_spare_slots()) {
