@@ -257,14 +257,6 @@ static struct hk_superslab *find_superslab(const struct group *group, unsigned s
 	return superslab ? superslab : find_in_lists(group, false, slots, align, slot);
 }
 
-/* From now on its slots' pages are taken for resident, or the slots are UNUSED. */
-static void forget_purged(struct hk_superslab *superslab, uint32_t slots)
-{
-	for (; slots; slots &= slots - 1)
-		atomic_store_explicit(&superslab->purged[__builtin_ctz(slots)], 0,
-				      memory_order_relaxed);
-}
-
 static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,
 		     unsigned kind)
 {
@@ -276,7 +268,7 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 		superslab->slab[i].first = (uint8_t)slot;
 		superslab->idle[i] = 0;
 	}
-	forget_purged(superslab, run);
+	hk_superslab_forget_purged(superslab, run);
 	/* Nothing of its former life: until its new owner has filled it in, it has no blocks. */
 	superslab->slab[slot] = (struct hk_slab){ .kind = (uint8_t)kind,
 						  .slots = (uint8_t)slots,
@@ -328,17 +320,6 @@ bool hk_pool_limits_allow(size_t bytes, bool last_try)
 	return !soft || after <= soft || last_try;
 }
 
-/* HAKMEM_THP=dense; or always, after pages that were purged have come back. */
-static bool ask_for_huge_pages(struct hk_superslab *superslab)
-{
-	if (superslab->huge || superslab->active != HK_ALL_SLOTS ||
-	    hk_config_thp() == HK_THP_NEVER ||
-	    hk_superslab_purged(superslab, HK_ALL_SLOTS))
-		return false;
-	superslab->huge = true;
-	return true;
-}
-
 bool hk_pool_split_locked(struct hk_superslab *superslab)
 {
 	if (!superslab->huge)
@@ -377,7 +358,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	*zero = !dirty;
 	hk_pulse_take(slots - (size_t)__builtin_popcount(dirty), kept_slots());
 	activate(superslab, slot, slots, kind);
-	huge = ask_for_huge_pages(superslab);
+	huge = hk_superslab_wants_huge_pages(superslab);
 	hk_pulse_look(kept_slots());
 	hk_unlock(&hk_pool_lock);
 	if (huge)
@@ -465,7 +446,7 @@ static size_t purge(struct hk_superslab *superslab)
 		}
 		bytes += count * HK_SLOT_BYTES -
 			 hk_superslab_purged(superslab, run) * hk_os_page_size;
-		forget_purged(superslab, run);
+		hk_superslab_forget_purged(superslab, run);
 	}
 	hk_lock(&hk_pool_lock);
 	hk_pool_counters.purged_bytes += bytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * slab.c - bitmaps of free blocks, and the lists of partial slabs of each class.
+ * slab.c - bitmaps of free blocks, taken from and given back to.
  *
  * Every function runs under its class's lock; takes the pool's below it to give an empty
  * slab back.  Makes no system call.
@@ -10,6 +10,7 @@
 #include "debug/poison.h"
 #include "fatal.h"
 #include "os.h"
+#include "partial.h"
 #include "pool.h"
 
 /*
@@ -18,120 +19,11 @@
  */
 #define TAKE_SLABS 4
 
-/* So many slabs whose SuperSlab has become DRAINING are put aside in one search. */
-#define STALE_MAX 8
-
 struct hk_class hk_classes[HK_CLASSES + 1];
-
-static struct hk_slab **list_of(struct hk_class *class, unsigned bucket)
-{
-	if (bucket & HK_BUCKET_DRAINING)
-		return &class->draining[bucket & ~HK_BUCKET_DRAINING];
-	return &class->partial[bucket];
-}
-
-static void partial_remove(struct hk_class *class, struct hk_slab *slab)
-{
-	if (slab->next)
-		slab->next->previous = slab->previous;
-	if (slab->previous)
-		slab->previous->next = slab->next;
-	else
-		*list_of(class, slab->bucket) = slab->next;
-}
-
-/* bucket: the quarter alone. */
-static void partial_add(struct hk_class *class, struct hk_slab *slab, unsigned bucket)
-{
-	struct hk_slab **list;
-
-	if (hk_slab_is_draining(slab))
-		bucket |= HK_BUCKET_DRAINING;
-	list = list_of(class, bucket);
-	slab->bucket = (uint8_t)bucket;
-	slab->previous = NULL;
-	slab->next = *list;
-	if (slab->next)
-		slab->next->previous = slab;
-	*list = slab;
-}
-
-/* As which quarter it is listed, and which it is. */
-static unsigned quarter_of(const struct hk_slab *slab)
-{
-	return slab->bucket & ~HK_BUCKET_DRAINING;
-}
-
-static unsigned quarter_in_use(const struct hk_size_class *info,
-			       const struct hk_slab *slab)
-{
-	if (slab->used == slab->blocks)
-		return HK_BUCKETS;
-	return slab->used >> info->bucket_shift;
-}
-
-static void relist(struct hk_class *class, struct hk_slab *slab)
-{
-	partial_remove(class, slab);
-	partial_add(class, slab, quarter_of(slab));
-}
-
-/* Put the slab where its number of used blocks says. */
-static void sort_in(struct hk_class *class, const struct hk_size_class *info,
-		    struct hk_slab *slab)
-{
-	unsigned bucket = quarter_in_use(info, slab), before = quarter_of(slab);
-
-	if (bucket == before)
-		return;
-	if (before != HK_BUCKETS)
-		partial_remove(class, slab);
-	slab->bucket = (uint8_t)bucket;
-	hk_pool_use(hk_slab_superslab(slab), info->weight[bucket] - info->weight[before]);
-	if (bucket != HK_BUCKETS)
-		partial_add(class, slab, bucket);
-}
-
-/* Those whose SuperSlab is DRAINING by now are put aside. */
-static struct hk_slab *fullest(struct hk_class *class)
-{
-	unsigned stale = 0;
-
-	for (unsigned bucket = HK_BUCKETS; bucket--;) {
-		struct hk_slab *slab;
-
-		while ((slab = class->partial[bucket])) {
-			if (!hk_slab_is_draining(slab) || stale++ == STALE_MAX)
-				return slab;
-			relist(class, slab);
-		}
-	}
-	return NULL;
-}
-
-static struct hk_slab *fullest_draining(struct hk_class *class)
-{
-	for (unsigned bucket = HK_BUCKETS; bucket--;) {
-		if (class->draining[bucket])
-			return class->draining[bucket];
-	}
-	return NULL;
-}
 
 bool hk_slab_ready_locked(unsigned size_class)
 {
-	struct hk_class *class = &hk_classes[size_class];
-	struct hk_slab *slab;
-
-	if (fullest(class))
-		return true;
-	/* Perhaps a SuperSlab has become HOT again. */
-	slab = fullest_draining(class);
-	if (slab && !hk_slab_is_draining(slab)) {
-		relist(class, slab);
-		return true;
-	}
-	return false;
+	return hk_partial_ready(&hk_classes[size_class]);
 }
 
 /* How many set bits there are without a gap, from the lowest on; not 0 of them. */
@@ -227,7 +119,7 @@ static unsigned take_run(struct hk_class *class, const struct hk_size_class *inf
 	n = take_neighbours(slab, info, n, &first);
 	*lowest = hk_slab_first_block(slab) + (size_t)first * info->size;
 	*zero = slab->zero && first >= fresh && !HK_POISON;
-	sort_in(class, info, slab);
+	hk_partial_sort_in(class, info, slab);
 	class->used += n;
 	return n;
 }
@@ -236,11 +128,11 @@ unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
 				 bool *zero)
 {
 	struct hk_class *class = &hk_classes[size_class];
-	struct hk_slab *slab = fullest(class);
+	struct hk_slab *slab = hk_partial_fullest(class);
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	if (!slab)
-		slab = fullest_draining(class);
+		slab = hk_partial_fullest_draining(class);
 	if (!slab)
 		return 0;
 	return take_run(class, hk_class_info(size_class), slab, n, lowest, zero);
@@ -282,17 +174,17 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned visits = 0; taken < n && visits < TAKE_SLABS; visits++) {
-		struct hk_slab *slab = fullest(class);
+		struct hk_slab *slab = hk_partial_fullest(class);
 
 		if (!slab && (!taken || draining)) {
-			slab = fullest_draining(class);
+			slab = hk_partial_fullest_draining(class);
 			draining = true;
 		}
 		if (!slab)
 			break;
 		taken += take_from(slab, info, blocks + n - taken, n - taken,
 				   taken ? &ignored : zero);
-		sort_in(class, info, slab);
+		hk_partial_sort_in(class, info, slab);
 	}
 	/* The batch was filled from the end; close the gap at the front. */
 	if (taken < n) {
@@ -327,8 +219,7 @@ void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
 	if (tail)
 		bitmap[info->bitmap_words - 1] = ((uint64_t)1 << tail) - 1;
 	class->slabs++;
-	/* As which the pool has counted it. */
-	partial_add(class, slab, 0);
+	hk_partial_add(class, slab);
 }
 
 unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool slab_zero,
@@ -340,7 +231,7 @@ unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool sl
 	if (n > info->blocks)
 		n = info->blocks;
 	take_from(slab, info, blocks + n, n, zero);
-	sort_in(&hk_classes[size_class], info, slab);
+	hk_partial_sort_in(&hk_classes[size_class], info, slab);
 	hk_classes[size_class].used += n;
 	return n;
 }
@@ -384,12 +275,10 @@ static bool settle(struct hk_class *class, const struct hk_size_class *info,
 		   struct hk_slab *slab)
 {
 	if (slab->used) {
-		sort_in(class, info, slab);
+		hk_partial_sort_in(class, info, slab);
 		return false;
 	}
-	if (slab->bucket != HK_BUCKETS)
-		partial_remove(class, slab);
-	slab->bucket = (uint8_t)quarter_of(slab);
+	hk_partial_remove(class, slab);
 	class->slabs--;
 	return hk_pool_give(slab);
 }
@@ -531,7 +420,7 @@ void hk_slab_hold_locked(struct hk_slab *slab, const uint64_t *held)
 	}
 	slab->used = (uint16_t)(slab->used + n);
 	class->used += n;
-	sort_in(class, info, slab);
+	hk_partial_sort_in(class, info, slab);
 }
 
 bool hk_slab_unhold_locked(struct hk_slab *slab, const uint64_t *held,
@@ -621,7 +510,7 @@ static void check_slab(struct hk_slab *slab)
 
 	hk_assert(slab->blocks == info->blocks && slab->slots == info->slots);
 	hk_assert(slab->used && slab->used + free_blocks(slab, info) == slab->blocks);
-	hk_assert(quarter_of(slab) == quarter_in_use(info, slab));
+	hk_assert((slab->bucket == HK_BUCKETS) == (slab->used == slab->blocks));
 	hk_assert(slab->colour + (size_t)info->blocks * info->size <=
 		  info->slots * HK_SLOT_BYTES);
 }
@@ -645,20 +534,8 @@ void hk_slab_check(void)
 		}
 	}
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		uint64_t listed = 0;
-
-		for (unsigned list = 0; list < 2 * HK_BUCKETS; list++) {
-			unsigned bucket = list % HK_BUCKETS;
-			struct hk_slab *slab;
-
-			if (list >= HK_BUCKETS)
-				bucket |= HK_BUCKET_DRAINING;
-			slab = *list_of(&hk_classes[i], bucket);
-			for (; slab; slab = slab->next, listed++)
-				hk_assert(slab->kind == i && slab->bucket == bucket);
-		}
 		hk_assert(hk_classes[i].slabs == slabs[i] &&
 			  hk_classes[i].used == used[i]);
-		hk_assert(listed + full[i] == slabs[i]);
+		hk_assert(hk_partial_check(i) + full[i] == slabs[i]);
 	}
 }

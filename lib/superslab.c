@@ -31,6 +31,23 @@ static bool apply_huge_pages(void *base)
 	return false;
 }
 
+bool hk_superslab_wants_huge_pages(struct hk_superslab *superslab)
+{
+	if (superslab->huge || superslab->active != HK_ALL_SLOTS ||
+	    hk_config_thp() == HK_THP_NEVER ||
+	    hk_superslab_purged(superslab, HK_ALL_SLOTS))
+		return false;
+	superslab->huge = true;
+	return true;
+}
+
+void hk_superslab_forget_purged(struct hk_superslab *superslab, uint32_t slots)
+{
+	for (; slots; slots &= slots - 1)
+		atomic_store_explicit(&superslab->purged[__builtin_ctz(slots)], 0,
+				      memory_order_relaxed);
+}
+
 struct hk_superslab *hk_superslab_map(void)
 {
 	struct hk_superslab *superslab = hk_record_take(&hk_superslab_records);

@@ -140,6 +140,16 @@ struct hk_superslab *hk_superslab_map(void);
  */
 bool hk_superslab_unmap(struct hk_superslab *superslab);
 
+/*
+ * Is it to be asked for huge pages now?  HAKMEM_THP=dense: when all its slots are in use; or
+ * always: when purged pages have come back.  The caller holds the pool's lock, and asks
+ * without it.
+ */
+bool hk_superslab_wants_huge_pages(struct hk_superslab *superslab);
+
+/* From now on the slots' pages are taken for resident, or the slots are UNUSED. */
+void hk_superslab_forget_purged(struct hk_superslab *superslab, uint32_t slots);
+
 /* How many pages of these slots are purged, of those that are not UNUSED. */
 static inline unsigned hk_superslab_purged(const struct hk_superslab *superslab,
 					   uint32_t slots)
