@@ -9,12 +9,6 @@
  */
 #include "libcheck.h"
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
 enum { BLOCKS = 3000, STEPS = 120000 };
 
 struct shadow {

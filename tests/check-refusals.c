@@ -9,12 +9,6 @@
  */
 #include "libcheck.h"
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define RUNNING_ON_VALGRIND 0
-#endif
-
 enum { KEPT = 600, FAILED = 3 };
 
 static unsigned char *kept[KEPT];
