@@ -290,7 +290,7 @@ static void forks(const char *program)
 	ok(status == 0, "and so does the child of one that never had it: status %#x",
 	   status);
 	status = 0;
-	for (unsigned i = 0; i < 200 && !status; i++) {
+	for (unsigned i = 0; i < 60 && !status; i++) {
 		work();
 		child = fork();
 		if (child == 0) {
@@ -299,7 +299,7 @@ static void forks(const char *program)
 		}
 		status = status_of(child);
 	}
-	ok(status == 0, "200 children, forked while it works: status %#x", status);
+	ok(status == 0, "60 children, forked while it works: status %#x", status);
 	ok(threads() == 2, "the parent keeps its own");
 	puts("# exec");
 	fflush(stdout);
