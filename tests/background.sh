@@ -1,11 +1,7 @@
-#!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# HAKMEM_BACKGROUND, in both forms of the magazines.
-
-. "${abs_top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}/tests/tap.sh"
-. "$tests/interpose.sh"
-require_library
+# Shared by preload-background-percpu.sh and -perthread.sh, after interpose.sh:
+# HAKMEM_BACKGROUND in the form of the magazines that HAKMEM_RSEQ asks for.
 
 constructor()
 {
@@ -45,9 +41,3 @@ run_background()
 	unset NO_THREADS
 	library=$testlib
 }
-
-run_background ", per CPU"
-export HAKMEM_RSEQ=0
-run_background ", per thread"
-
-finish
