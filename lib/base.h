@@ -32,6 +32,8 @@
 #define HK_INLINE static inline __attribute__((always_inline)) /* the fast paths */
 #define HK_COLD __attribute__((noinline, cold))
 #define HK_HIDDEN __attribute__((visibility("hidden"))) /* reached without the GOT */
+/* With a fast path inside, which lies on two cache lines then instead of on three. */
+#define HK_ENTRY __attribute__((visibility("default"), aligned(64)))
 #define HK_PRINTF(string, first) __attribute__((format(printf, string, first)))
 
 #if defined(__SANITIZE_THREAD__)

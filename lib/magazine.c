@@ -467,8 +467,7 @@ static bool flush_sets(struct hk_flushed *flushed, bool release, const char *fun
 			continue;
 		}
 		for (unsigned i = 1; i <= HK_CLASSES; i++) {
-			if (!atomic_load_explicit(&set->magazine[i].count,
-						  memory_order_relaxed))
+			if (!hk_set_count(set, i))
 				continue;
 			atomic_store_explicit(&set->wanted, true, memory_order_relaxed);
 			flushed->unreached++;
@@ -536,11 +535,8 @@ void hk_magazine_disable(bool disable)
 
 bool hk_magazine_holds(unsigned size_class, const void *block)
 {
-	struct hk_magazine *magazine = &hk_set->magazine[size_class];
-	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
-
-	for (uint32_t i = 0; i < count; i++) {
-		if (hk_set->blocks[size_class][i] == block)
+	for (uint32_t i = 0; i < hk_set_count(hk_set, size_class); i++) {
+		if (hk_set_blocks(hk_set, size_class)[i] == block)
 			return true;
 	}
 	return false;

@@ -12,7 +12,7 @@
  * have such a magazine in every set.  So the fast paths test for an empty or a full magazine
  * and for nothing else.
  *
- * fork(): a magazine is changed by one store of count that follows the stores of blocks;
+ * fork(): a magazine is changed by one store of top that follows the stores of blocks;
  * batches move to and from the depot under the class's lock, which fork() holds.  The child
  * sees each CPU's stores in order, so it finds every block in a slab, in the depot, in a
  * magazine or with the program.

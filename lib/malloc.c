@@ -14,7 +14,7 @@
 #include "heap.h"
 #include "os.h"
 
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT HK_ENTRY
 
 static bool is_power_of_two(size_t value)
 {

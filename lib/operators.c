@@ -12,7 +12,7 @@
 #include "fatal.h"
 #include "heap.h"
 
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT HK_ENTRY
 
 typedef void (*new_handler)(void);
 

@@ -25,7 +25,7 @@
  *                                      fork() to end.  So it has the stores of each
  *                                      processor up to some point in their program's order
  *
- * and who only estimates reads the count and no block.
+ * and who only estimates reads the top and no block.
  */
 #ifndef HK_RSEQ_AARCH64_H
 #define HK_RSEQ_AARCH64_H
@@ -38,7 +38,7 @@ static inline uintptr_t hk_rseq_magazine(size_t kind)
 	return (uintptr_t)&hk_cpu_sets.none + kind * sizeof(struct hk_magazine);
 }
 
-/* After this, t is the address of the magazine's element in the set's first array. */
+/* After this, t is the address of the set, and at that of the magazine. */
 #define HK_RSEQ_BEGIN                         \
 	".pushsection __rseq_cs, \"aw\"\n\t"  \
 	".balign 32\n"                        \
@@ -53,7 +53,8 @@ static inline uintptr_t hk_rseq_magazine(size_t kind)
 	"ldrh %w[t], [%[thread], %[id]]\n\t"  \
 	"add %[t], %[sets], %[t], lsl #3\n\t" \
 	"ldr %[t], [%[t], #%c[table]]\n\t"    \
-	"add %[t], %[t], %[magazine]\n\t"
+	"add %[at], %[t], %[magazine]\n\t"    \
+	"add %[t], %[t], %[sets]\n\t"
 
 #define HK_RSEQ_END                               \
 	"2:\n\t"                                  \
@@ -69,49 +70,48 @@ static inline uintptr_t hk_rseq_magazine(size_t kind)
 		[sets] "r"(&hk_cpu_sets),                                       \
 		[table] "i"(offsetof(struct hk_cpu_sets, table)),               \
 		[magazine] "r"(hk_rseq_magazine(kind)),                         \
-		[blocks] "i"(offsetof(struct hk_set, blocks))
+		[bottom] "i"(offsetof(struct hk_set, bottom))
 
-/* count - 1 -> count; the block is what lay there. */
+/* The block is what lies on top, if that is not the bottom; top - 1 -> top. */
 HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
 {
-	uintptr_t t, count;
+	uintptr_t t, at, top;
 	void *popped;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN
-			      "ldr %w[count], [%[t]]\n\t"
-			      "cbz %w[count], %l[failed]\n\t"
-			      "ldr %[popped], [%[t], #%c[blocks]]\n\t"
-			      "sub %w[count], %w[count], #1\n\t"
-			      "ldr %[popped], [%[popped], %[count], lsl #3]\n\t"
-			      "str %w[count], [%[t]]\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&r"(popped)
-			      : HK_RSEQ_INPUTS(kind)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN "ldr %w[top], [%[at]]\n\t"
+			      "ldr %[popped], [%[t], %[top], lsl #3]\n\t"
+			      "cbz %[popped], %l[failed]\n\t"
+			      "sub %w[top], %w[top], #1\n\t"
+			      "str %w[top], [%[at]]\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [popped] "=&r"(popped)
+		: HK_RSEQ_INPUTS(kind)
+		: "memory", "cc"
+		: failed);
 	*block = popped;
 	return true;
 failed:
 	return false;
 }
 
-/* The block goes where count points; count + 1 -> count. */
+/* The block goes above the top; top + 1 -> top. */
 HK_INLINE bool hk_rseq_push(size_t kind, void *block)
 {
-	uintptr_t t, count, to;
+	uintptr_t t, at, top, limit;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "ldp %w[count], %w[to], [%[t]]\n\t"
-					    "cmp %w[count], %w[to]\n\t"
-					    "b.hs %l[failed]\n\t"
-					    "ldr %[to], [%[t], #%c[blocks]]\n\t"
-					    "str %[block], [%[to], %[count], lsl #3]\n\t"
-					    "add %w[count], %w[count], #1\n\t"
-					    "str %w[count], [%[t]]\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to)
-			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN "ldp %w[top], %w[limit], [%[at]]\n\t"
+			      "cmp %w[top], %w[limit]\n\t"
+			      "b.hs %l[failed]\n\t"
+			      "add %w[top], %w[top], #1\n\t"
+			      "str %[block], [%[t], %[top], lsl #3]\n\t"
+			      "str %w[top], [%[at]]\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [limit] "=&r"(limit)
+		: HK_RSEQ_INPUTS(kind), [block] "r"(block)
+		: "memory", "cc"
+		: failed);
 	return true;
 failed:
 	return false;
@@ -119,7 +119,7 @@ failed:
 
 /*
  * Move n (not 0) blocks, the first first, two at a time; both pointers go along, and n is 0
- * then.  Uses labels 5 and 6.  What a restart leaves half done lies beyond count, or in the
+ * then.  Uses labels 5 and 6.  What a restart leaves half done lies above the top, or in the
  * caller's own array.  No pair needs to lie in one granule of 16 bytes: nobody looks yet.
  */
 #define HK_RSEQ_MOVE(to, from, n)                         \
@@ -138,27 +138,29 @@ failed:
 /* Up to n (not 0) blocks from the end of the magazine into out[], in order; how many. */
 static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
 {
-	uintptr_t t, count, from, block, second;
+	uintptr_t t, at, top, from, block, second;
 	uint64_t left, taken;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN
-			      "ldr %w[count], [%[t]]\n\t"
-			      "cbz %w[count], %l[failed]\n\t"
-			      "cmp %w[n], %w[count]\n\t"
-			      "csel %w[taken], %w[n], %w[count], ls\n\t"
-			      "sub %w[count], %w[count], %w[taken]\n\t"
-			      "ldr %[from], [%[t], #%c[blocks]]\n\t"
-			      "add %[from], %[from], %[count], lsl #3\n\t"
-			      "mov %w[left], %w[taken]\n\t" HK_RSEQ_MOVE(
-				      "out", "from",
-				      "left") "str %w[count], [%[t]]\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
-				[block] "=&r"(block), [second] "=&r"(second),
-				[left] "=&r"(left), [taken] "=&r"(taken), [out] "+&r"(out)
-			      : HK_RSEQ_INPUTS(kind), [n] "r"(n)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN
+		"ldr %w[top], [%[at]]\n\t"
+		"ldr %w[left], [%[at], #%c[bottom]]\n\t"
+		"subs %w[left], %w[top], %w[left]\n\t"
+		"b.eq %l[failed]\n\t"
+		"cmp %w[n], %w[left]\n\t"
+		"csel %w[taken], %w[n], %w[left], ls\n\t"
+		"sub %w[top], %w[top], %w[taken]\n\t"
+		"add %[from], %[t], %[top], lsl #3\n\t"
+		"add %[from], %[from], #8\n\t"
+		"mov %w[left], %w[taken]\n\t" HK_RSEQ_MOVE(
+			"out", "from", "left") "str %w[top], [%[at]]\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [from] "=&r"(from),
+		  [block] "=&r"(block), [second] "=&r"(second), [left] "=&r"(left),
+		  [taken] "=&r"(taken), [out] "+&r"(out)
+		: HK_RSEQ_INPUTS(kind), [n] "r"(n)
+		: "memory", "cc"
+		: failed);
 	return (uint32_t)taken;
 failed:
 	return 0;
@@ -167,28 +169,28 @@ failed:
 /* As many of n (not 0) blocks as there is room for, in order, from the first; how many. */
 static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t n)
 {
-	uintptr_t t, count, to, block, second;
+	uintptr_t t, at, top, to, block, second;
 	uint64_t left, put;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN
-			      "ldp %w[count], %w[put], [%[t]]\n\t"
-			      "subs %w[put], %w[put], %w[count]\n\t"
-			      "b.ls %l[failed]\n\t"
-			      "cmp %w[n], %w[put]\n\t"
-			      "csel %w[put], %w[n], %w[put], ls\n\t"
-			      "ldr %[to], [%[t], #%c[blocks]]\n\t"
-			      "add %[to], %[to], %[count], lsl #3\n\t"
-			      "add %w[count], %w[count], %w[put]\n\t"
-			      "mov %w[left], %w[put]\n\t" HK_RSEQ_MOVE(
-				      "to", "in",
-				      "left") "str %w[count], [%[t]]\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
-				[block] "=&r"(block), [second] "=&r"(second),
-				[left] "=&r"(left), [put] "=&r"(put), [in] "+&r"(in)
-			      : HK_RSEQ_INPUTS(kind), [n] "r"(n)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN
+		"ldp %w[top], %w[put], [%[at]]\n\t"
+		"subs %w[put], %w[put], %w[top]\n\t"
+		"b.ls %l[failed]\n\t"
+		"cmp %w[n], %w[put]\n\t"
+		"csel %w[put], %w[n], %w[put], ls\n\t"
+		"add %[to], %[t], %[top], lsl #3\n\t"
+		"add %[to], %[to], #8\n\t"
+		"add %w[top], %w[top], %w[put]\n\t"
+		"mov %w[left], %w[put]\n\t" HK_RSEQ_MOVE(
+			"to", "in", "left") "str %w[top], [%[at]]\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [to] "=&r"(to),
+		  [block] "=&r"(block), [second] "=&r"(second), [left] "=&r"(left),
+		  [put] "=&r"(put), [in] "+&r"(in)
+		: HK_RSEQ_INPUTS(kind), [n] "r"(n)
+		: "memory", "cc"
+		: failed);
 	return (uint32_t)put;
 failed:
 	return 0;
@@ -201,17 +203,17 @@ failed:
 static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_t step,
 					uint32_t n)
 {
-	uintptr_t t, count, to, block, left, put;
+	uintptr_t t, at, top, to, block, left, put;
 
 	__asm__ goto volatile(
-		HK_RSEQ_BEGIN "ldp %w[count], %w[put], [%[t]]\n\t"
-			      "subs %w[put], %w[put], %w[count]\n\t"
+		HK_RSEQ_BEGIN "ldp %w[top], %w[put], [%[at]]\n\t"
+			      "subs %w[put], %w[put], %w[top]\n\t"
 			      "b.ls %l[failed]\n\t"
 			      "cmp %w[n], %w[put]\n\t"
 			      "csel %w[put], %w[n], %w[put], ls\n\t"
-			      "ldr %[to], [%[t], #%c[blocks]]\n\t"
-			      "add %[to], %[to], %[count], lsl #3\n\t"
-			      "add %w[count], %w[count], %w[put]\n\t"
+			      "add %[to], %[t], %[top], lsl #3\n\t"
+			      "add %[to], %[to], #8\n\t"
+			      "add %w[top], %w[top], %w[put]\n\t"
 			      "mov %[block], %[first]\n\t"
 			      "mov %w[left], %w[put]\n"
 			      "5:\n\t"
@@ -219,9 +221,9 @@ static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_
 			      "add %[block], %[block], %[step]\n\t"
 			      "subs %w[left], %w[left], #1\n\t"
 			      "b.ne 5b\n\t"
-			      "str %w[count], [%[t]]\n" /* commit */
+			      "str %w[top], [%[at]]\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [to] "=&r"(to),
 		  [block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
 		: HK_RSEQ_INPUTS(kind), [first] "r"(first), [step] "r"(step), [n] "r"(n)
 		: "memory", "cc"
@@ -239,17 +241,18 @@ failed:
 static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
 				       ptrdiff_t size, char **last, ptrdiff_t *step)
 {
-	uintptr_t t, count, from, end, between, block, wanted, left, taken;
+	uintptr_t t, at, top, from, end, between, block, wanted, left, taken;
 
 	__asm__ goto volatile(
-		HK_RSEQ_BEGIN "ldr %w[count], [%[t]]\n\t"
-			      "cmp %w[n], %w[count]\n\t"
-			      "csel %w[taken], %w[n], %w[count], ls\n\t"
+		HK_RSEQ_BEGIN "ldr %w[top], [%[at]]\n\t"
+			      "ldr %w[left], [%[at], #%c[bottom]]\n\t"
+			      "sub %w[left], %w[top], %w[left]\n\t"
+			      "cmp %w[n], %w[left]\n\t"
+			      "csel %w[taken], %w[n], %w[left], ls\n\t"
 			      "cmp %w[taken], %w[least]\n\t"
 			      "b.lo %l[failed]\n\t"
-			      "ldr %[from], [%[t], #%c[blocks]]\n\t"
-			      "add %[from], %[from], %[count], lsl #3\n\t"
-			      "ldr %[end], [%[from], #-8]!\n\t"
+			      "add %[from], %[t], %[top], lsl #3\n\t"
+			      "ldr %[end], [%[from]]\n\t"
 			      "ldr %[block], [%[from], #-8]\n\t"
 			      "sub %[between], %[end], %[block]\n\t"
 			      "cmp %[between], %[size]\n\t"
@@ -270,10 +273,10 @@ static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
 			      "sub %w[taken], %w[taken], %w[left]\n\t"
 			      "cmp %w[taken], %w[least]\n\t"
 			      "b.lo %l[failed]\n\t"
-			      "sub %w[count], %w[count], %w[taken]\n\t"
-			      "str %w[count], [%[t]]\n" /* commit */
+			      "sub %w[top], %w[top], %w[taken]\n\t"
+			      "str %w[top], [%[at]]\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
+		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [from] "=&r"(from),
 		  [end] "=&r"(end), [between] "=&r"(between), [block] "=&r"(block),
 		  [wanted] "=&r"(wanted), [left] "=&r"(left), [taken] "=&r"(taken)
 		: HK_RSEQ_INPUTS(kind), [n] "r"(n), [least] "r"(least), [size] "r"(size)
@@ -286,24 +289,24 @@ failed:
 	return 0;
 }
 
-/* If the id's set is this one, and the capacity is old: it is new.  The id runs here. */
-static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
-					uint32_t old, uint32_t new)
+/* If the id's set is this one, and the limit is old: it is new.  The id runs here. */
+static inline bool hk_rseq_set_limit(size_t kind, const struct hk_set *set, uint32_t old,
+				     uint32_t new)
 {
-	uintptr_t t, capacity;
+	uintptr_t t, at, limit;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN "cmp %[t], %[wanted]\n\t"
-					    "b.ne %l[failed]\n\t"
-					    "ldr %w[capacity], [%[t], #4]\n\t"
-					    "cmp %w[capacity], %w[old]\n\t"
-					    "b.ne %l[failed]\n\t"
-					    "str %w[new], [%[t], #4]\n" /* commit */
-			      HK_RSEQ_END
-			      : [t] "=&r"(t), [capacity] "=&r"(capacity)
-			      : HK_RSEQ_INPUTS(kind), [wanted] "r"(&set->magazine[kind]),
-				[old] "r"(old), [new] "r"(new)
-			      : "memory", "cc"
-			      : failed);
+	__asm__ goto volatile(
+		HK_RSEQ_BEGIN "cmp %[t], %[wanted]\n\t"
+			      "b.ne %l[failed]\n\t"
+			      "ldr %w[limit], [%[at], #4]\n\t"
+			      "cmp %w[limit], %w[old]\n\t"
+			      "b.ne %l[failed]\n\t"
+			      "str %w[new], [%[at], #4]\n" /* commit */
+		HK_RSEQ_END
+		: [t] "=&r"(t), [at] "=&r"(at), [limit] "=&r"(limit)
+		: HK_RSEQ_INPUTS(kind), [wanted] "r"(set), [old] "r"(old), [new] "r"(new)
+		: "memory", "cc"
+		: failed);
 	return true;
 failed:
 	return false;

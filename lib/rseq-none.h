@@ -60,8 +60,8 @@ static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
 	return 0;
 }
 
-static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
-					uint32_t old, uint32_t new)
+static inline bool hk_rseq_set_limit(size_t kind, const struct hk_set *set, uint32_t old,
+				     uint32_t new)
 {
 	(void)kind;
 	(void)set;

@@ -40,24 +40,22 @@
 #define HK_RSEQ_INPUTS(kind)                                                      \
 	[area] "r"(hk_rseq_area), [id] "r"(hk_rseq_id), [sets] "r"(&hk_cpu_sets), \
 		[table] "i"(offsetof(struct hk_cpu_sets, table)), [at] "r"(kind), \
-		[blocks] "i"(offsetof(struct hk_set, blocks))
+		[bottom] "i"(offsetof(struct hk_set, bottom))
 
-/* count - 1 -> count; the block is what lay there. */
+/* The block is what lies on top, if that is not the bottom; top - 1 -> top. */
 HK_INLINE bool hk_rseq_pop(size_t kind, void **block)
 {
-	uintptr_t t, count;
+	uintptr_t t, top;
 	void *popped;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN
-			      "movl (%[t],%[at],8), %k[count]\n\t"
-			      "testl %k[count], %k[count]\n\t"
-			      "jz %l[failed]\n\t"
-			      "movq %c[blocks](%[t],%[at],8), %[popped]\n\t"
-			      "movq -8(%[popped],%[count],8), %[popped]\n\t"
-			      "subl $1, %k[count]\n\t"
-			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[top]\n\t"
+					    "movq (%[t],%[top],8), %[popped]\n\t"
+					    "testq %[popped], %[popped]\n\t"
+					    "jz %l[failed]\n\t"
+					    "subl $1, %k[top]\n\t"
+					    "movl %k[top], (%[t],%[at],8)\n" /* commit */
 			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [popped] "=&a"(popped)
+			      : [t] "=&r"(t), [top] "=&r"(top), [popped] "=&a"(popped)
 			      : HK_RSEQ_INPUTS(kind)
 			      : "memory", "cc"
 			      : failed);
@@ -67,21 +65,19 @@ failed:
 	return false;
 }
 
-/* The block goes where count points; count + 1 -> count. */
+/* The block goes above the top; top + 1 -> top. */
 HK_INLINE bool hk_rseq_push(size_t kind, void *block)
 {
-	uintptr_t t, count, to;
+	uintptr_t t, top;
 
-	__asm__ goto volatile(HK_RSEQ_BEGIN
-			      "movl (%[t],%[at],8), %k[count]\n\t"
-			      "cmpl 4(%[t],%[at],8), %k[count]\n\t"
-			      "jae %l[failed]\n\t"
-			      "movq %c[blocks](%[t],%[at],8), %[to]\n\t"
-			      "movq %[block], (%[to],%[count],8)\n\t"
-			      "addl $1, %k[count]\n\t"
-			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
+	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[top]\n\t"
+					    "cmpl 4(%[t],%[at],8), %k[top]\n\t"
+					    "jae %l[failed]\n\t"
+					    "movq %[block], 8(%[t],%[top],8)\n\t"
+					    "addl $1, %k[top]\n\t"
+					    "movl %k[top], (%[t],%[at],8)\n" /* commit */
 			      HK_RSEQ_END
-			      : [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to)
+			      : [t] "=&r"(t), [top] "=&r"(top)
 			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
 			      : "memory", "cc"
 			      : failed);
@@ -92,7 +88,7 @@ failed:
 
 /*
  * Move n (not 0) blocks, the last first, two at a time; n is 0 then.  Uses labels 5 to 7.
- * What a restart leaves half done lies beyond count, or in the caller's own array.
+ * What a restart leaves half done lies above the top, or in the caller's own array.
  */
 #define HK_RSEQ_MOVE(to, from, n)                        \
 	"testl $1, %k[" n "]\n\t"                        \
@@ -111,25 +107,25 @@ failed:
 /* Up to n (not 0) blocks from the end of the magazine into out[], in order; how many. */
 static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)
 {
-	uintptr_t t, count, from, block;
+	uintptr_t t, top, from, block;
 	uint64_t left, taken = n;
 
 	__asm__ goto volatile(
 		HK_RSEQ_BEGIN
-		"movl (%[t],%[at],8), %k[count]\n\t"
-		"testl %k[count], %k[count]\n\t"
+		"movl (%[t],%[at],8), %k[top]\n\t"
+		"movl %k[top], %k[left]\n\t"
+		"subl %c[bottom](%[t],%[at],8), %k[left]\n\t"
 		"jz %l[failed]\n\t"
 		"movl %[n], %k[taken]\n\t"
-		"cmpl %k[count], %k[taken]\n\t"
-		"cmoval %k[count], %k[taken]\n\t"
-		"subl %k[taken], %k[count]\n\t"
-		"movq %c[blocks](%[t],%[at],8), %[from]\n\t"
-		"leaq (%[from],%[count],8), %[from]\n\t"
+		"cmpl %k[left], %k[taken]\n\t"
+		"cmoval %k[left], %k[taken]\n\t"
+		"subl %k[taken], %k[top]\n\t"
+		"leaq 8(%[t],%[top],8), %[from]\n\t"
 		"movl %k[taken], %k[left]\n\t" HK_RSEQ_MOVE(
 			"out", "from",
-			"left") "movl %k[count], (%[t],%[at],8)\n" /* commit */
+			"left") "movl %k[top], (%[t],%[at],8)\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
+		: [t] "=&r"(t), [top] "=&r"(top), [from] "=&r"(from),
 		  [block] "=&r"(block), [left] "=&r"(left), [taken] "=&r"(taken)
 		: HK_RSEQ_INPUTS(kind), [out] "r"(out), [n] "r"(n)
 		: "memory", "cc", "xmm0"
@@ -142,26 +138,24 @@ failed:
 /* As many of n (not 0) blocks as there is room for, in order, from the first; how many. */
 static inline uint32_t hk_rseq_push_batch(size_t kind, void *const *in, uint32_t n)
 {
-	uintptr_t t, count, to, block, left;
+	uintptr_t t, top, to, block, left;
 	uint64_t put;
 
 	__asm__ goto volatile(
 		HK_RSEQ_BEGIN
-		"movl (%[t],%[at],8), %k[count]\n\t"
+		"movl (%[t],%[at],8), %k[top]\n\t"
 		"movl 4(%[t],%[at],8), %k[put]\n\t"
-		"subl %k[count], %k[put]\n\t"
+		"subl %k[top], %k[put]\n\t"
 		"jbe %l[failed]\n\t"
 		"cmpl %[n], %k[put]\n\t"
 		"cmoval %[n], %k[put]\n\t"
-		"movq %c[blocks](%[t],%[at],8), %[to]\n\t"
-		"leaq (%[to],%[count],8), %[to]\n\t"
-		"addl %k[put], %k[count]\n\t"
+		"leaq 8(%[t],%[top],8), %[to]\n\t"
+		"addl %k[put], %k[top]\n\t"
 		"movl %k[put], %k[left]\n\t" HK_RSEQ_MOVE(
-			"to", "in",
-			"left") "movl %k[count], (%[t],%[at],8)\n" /* commit */
+			"to", "in", "left") "movl %k[top], (%[t],%[at],8)\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
-		  [block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
+		: [t] "=&r"(t), [top] "=&r"(top), [to] "=&r"(to), [block] "=&r"(block),
+		  [left] "=&r"(left), [put] "=&r"(put)
 		: HK_RSEQ_INPUTS(kind), [in] "r"(in), [n] "r"(n)
 		: "memory", "cc", "xmm0"
 		: failed);
@@ -177,19 +171,18 @@ failed:
 static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_t step,
 					uint32_t n)
 {
-	uintptr_t t, count, to, block;
+	uintptr_t t, top, to, block;
 	uint64_t left, put;
 
 	__asm__ goto volatile(
-		HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[count]\n\t"
+		HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[top]\n\t"
 			      "movl 4(%[t],%[at],8), %k[put]\n\t"
-			      "subl %k[count], %k[put]\n\t"
+			      "subl %k[top], %k[put]\n\t"
 			      "jbe %l[failed]\n\t"
 			      "cmpl %[n], %k[put]\n\t"
 			      "cmoval %[n], %k[put]\n\t"
-			      "movq %c[blocks](%[t],%[at],8), %[to]\n\t"
-			      "leaq (%[to],%[count],8), %[to]\n\t"
-			      "addl %k[put], %k[count]\n\t"
+			      "leaq 8(%[t],%[top],8), %[to]\n\t"
+			      "addl %k[put], %k[top]\n\t"
 			      "movl %k[put], %k[left]\n\t"
 			      "movq %[first], %[block]\n\t"
 			      "5:\n\t" /* one by one, until four by four is even */
@@ -224,10 +217,10 @@ static inline uint32_t hk_rseq_push_run(size_t kind, const char *first, ptrdiff_
 			      "subl $4, %k[left]\n\t"
 			      "jnz 7b\n"
 			      "8:\n\t"
-			      "movl %k[count], (%[t],%[at],8)\n" /* commit */
+			      "movl %k[top], (%[t],%[at],8)\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [to] "=&r"(to),
-		  [block] "=&r"(block), [left] "=&r"(left), [put] "=&r"(put)
+		: [t] "=&r"(t), [top] "=&r"(top), [to] "=&r"(to), [block] "=&r"(block),
+		  [left] "=&r"(left), [put] "=&r"(put)
 		: HK_RSEQ_INPUTS(kind), [first] "r"(first), [step] "r"(step), [n] "r"(n)
 		: "memory", "cc", "xmm0", "xmm1", "xmm2"
 		: failed);
@@ -240,23 +233,24 @@ failed:
  * From the end of the magazine up to n neighbours of that size, in either direction: *last is
  * the magazine's last, the one before it lies *step bytes before it, and so on.  How many; 0
  * also if there are fewer than least (2 or more) to be had.  Looks at four at a time, so
- * what n and the magazine's count are beyond a multiple of that stays.
+ * what n and the magazine's count have beyond a multiple of that stays.
  */
 static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
 				       ptrdiff_t size, char **last, ptrdiff_t *step)
 {
-	uintptr_t t, count, from, end, between, left, taken, same;
+	uintptr_t t, top, from, end, between, left, taken, same;
 
 	__asm__ goto volatile(
 		HK_RSEQ_BEGIN
-		"movl (%[t],%[at],8), %k[count]\n\t"
+		"movl (%[t],%[at],8), %k[top]\n\t"
+		"movl %k[top], %k[left]\n\t"
+		"subl %c[bottom](%[t],%[at],8), %k[left]\n\t"
 		"movl %[n], %k[taken]\n\t"
-		"cmpl %k[count], %k[taken]\n\t"
-		"cmoval %k[count], %k[taken]\n\t"
+		"cmpl %k[left], %k[taken]\n\t"
+		"cmoval %k[left], %k[taken]\n\t"
 		"andl $-4, %k[taken]\n\t"
 		"jz %l[failed]\n\t"
-		"movq %c[blocks](%[t],%[at],8), %[from]\n\t"
-		"leaq -8(%[from],%[count],8), %[from]\n\t"
+		"leaq (%[t],%[top],8), %[from]\n\t"
 		"movq (%[from]), %[end]\n\t"
 		"movq %[end], %[between]\n\t"
 		"subq -8(%[from]), %[between]\n\t"
@@ -313,12 +307,12 @@ static inline uint32_t hk_rseq_pop_run(size_t kind, uint32_t n, uint32_t least,
 		"subl %k[left], %k[taken]\n\t"
 		"cmpl %[least], %k[taken]\n\t"
 		"jb %l[failed]\n\t"
-		"subl %k[taken], %k[count]\n\t"
-		"movl %k[count], (%[t],%[at],8)\n" /* commit */
+		"subl %k[taken], %k[top]\n\t"
+		"movl %k[top], (%[t],%[at],8)\n" /* commit */
 		HK_RSEQ_END
-		: [t] "=&r"(t), [count] "=&r"(count), [from] "=&r"(from),
-		  [end] "=&r"(end), [between] "=&r"(between), [left] "=&r"(left),
-		  [taken] "=&r"(taken), [same] "=&r"(same)
+		: [t] "=&r"(t), [top] "=&r"(top), [from] "=&r"(from), [end] "=&r"(end),
+		  [between] "=&r"(between), [left] "=&r"(left), [taken] "=&r"(taken),
+		  [same] "=&r"(same)
 		: HK_RSEQ_INPUTS(kind), [n] "rm"(n), [least] "rm"(least), [size] "rm"(size)
 		: "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4"
 		: failed);
@@ -329,9 +323,9 @@ failed:
 	return 0;
 }
 
-/* If the id's set is this one, and the capacity is old: it is new.  The id runs here. */
-static inline bool hk_rseq_set_capacity(size_t kind, const struct hk_set *set,
-					uint32_t old, uint32_t new)
+/* If the id's set is this one, and the limit is old: it is new.  The id runs here. */
+static inline bool hk_rseq_set_limit(size_t kind, const struct hk_set *set, uint32_t old,
+				     uint32_t new)
 {
 	uintptr_t t;
 

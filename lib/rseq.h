@@ -21,9 +21,10 @@
  * membarrier(PRIVATE_EXPEDITED_RSEQ) restart all sequences has the set to himself: those
  * that had loaded the old distance are aborted, later ones find none (sets.c).
  *
- * Invariant of a set: in each magazine the blocks below count are free blocks of its class
- * that lie nowhere else.  A store beyond count changes nothing; the commit is the store of
- * count, in each of the sequences but the last.  capacity is only compared with.
+ * Invariant of a set: in each magazine the words above the bottom up to the top are free
+ * blocks of its class that lie nowhere else; the word at the bottom is 0.  A store above the
+ * top changes nothing; the commit is the store of top, in each of the sequences but the last.
+ * limit is only compared with.
  *
  * An aborted sequence returns false, or 0, like one that found nothing to do; its caller
  * takes the slow path, which tries a few times more and then does without magazines.  So

@@ -3,12 +3,18 @@
  * set.h - the layout of a set of magazines: one CPU's, or, in the per-thread form, one
  * thread's.
  *
- *   blocks[kind] ---> | b0 | b1 | b2 | .. |    |    |
- *                                    ^ magazine[kind].count
- *                                               ^ .capacity
+ *   word of the set:  bottom[kind]               magazine[kind].limit
+ *                        v                          v
+ *               ...   |  0  | b0 | b1 | .. | bn |    |   ...
+ *                                            ^ magazine[kind].top
  *
- * Two arrays of 8-byte elements, so that an address of x86 reaches either of them from set
- * and kind without a shift or an addition.  The sequences of rseq-*.h know the offsets.
+ * A magazine's blocks lie in the set's own record, and are told by their words' numbers from
+ * the set's first.  The word at the bottom is 0 for ever: that is what is on top of an empty
+ * magazine.  Where a magazine has never been, be it that of a kind which is no class, or any
+ * of hk_cpu_sets.none, top, limit and bottom are 0, and word 0, that of kind 0, is 0 as well.
+ *
+ * Arrays of 8-byte elements, so that an address of x86 reaches each of them from set and kind
+ * without a shift or an addition.  The sequences of rseq-*.h know the offsets.
  */
 #ifndef HK_SET_H
 #define HK_SET_H
@@ -18,8 +24,8 @@
 #include "base.h"
 
 struct hk_magazine {
-	_Atomic uint32_t count;
-	_Atomic uint32_t capacity;
+	_Atomic uint32_t top;
+	_Atomic uint32_t limit;
 };
 
 /* What the slow paths remember of a magazine, so that the idle ones can be found. */
@@ -30,7 +36,7 @@ struct hk_magazine_use {
 
 struct hk_set {
 	struct hk_magazine magazine[HK_KINDS];
-	void **blocks[HK_KINDS];
+	uint64_t bottom[HK_KINDS]; /* as long as the set lives */
 	struct hk_magazine_use use[HK_KINDS];
 	struct hk_set *next, *previous; /* all sets; under hk_sets_lock */
 	_Atomic size_t budget; /* bytes by which capacities may grow; changed likewise */
@@ -43,7 +49,40 @@ struct hk_set {
 
 _Static_assert(offsetof(struct hk_set, magazine) == 0 &&
 		       sizeof(struct hk_magazine) == 8 &&
-		       offsetof(struct hk_magazine, capacity) == 4,
+		       offsetof(struct hk_magazine, limit) == 4,
 	       "the sequences know this layout");
+
+/* Both change under the reader, unless the set has been stopped. */
+static inline uint32_t hk_set_count(const struct hk_set *set, size_t kind)
+{
+	return atomic_load_explicit(&set->magazine[kind].top, memory_order_relaxed) -
+	       (uint32_t)set->bottom[kind];
+}
+
+static inline uint32_t hk_set_capacity(const struct hk_set *set, size_t kind)
+{
+	return atomic_load_explicit(&set->magazine[kind].limit, memory_order_relaxed) -
+	       (uint32_t)set->bottom[kind];
+}
+
+/* For whom the set belongs to. */
+static inline void hk_set_put_count(struct hk_set *set, size_t kind, uint32_t count)
+{
+	/* A child of fork(), or a reader, that sees it finds the blocks. */
+	atomic_store_explicit(&set->magazine[kind].top,
+			      (uint32_t)set->bottom[kind] + count, memory_order_release);
+}
+
+static inline void hk_set_put_capacity(struct hk_set *set, size_t kind, uint32_t capacity)
+{
+	atomic_store_explicit(&set->magazine[kind].limit,
+			      (uint32_t)set->bottom[kind] + capacity,
+			      memory_order_relaxed);
+}
+
+static inline void **hk_set_blocks(struct hk_set *set, size_t kind)
+{
+	return (void **)set + set->bottom[kind] + 1;
+}
 
 #endif /* HK_SET_H */

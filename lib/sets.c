@@ -49,16 +49,6 @@ static unsigned sets_count;
 static _Atomic bool disabled;
 static _Atomic unsigned cpus = 1;
 
-static uint32_t count_of(struct hk_magazine *magazine)
-{
-	return atomic_load_explicit(&magazine->count, memory_order_relaxed);
-}
-
-static uint32_t capacity_of(struct hk_magazine *magazine)
-{
-	return atomic_load_explicit(&magazine->capacity, memory_order_relaxed);
-}
-
 static bool is_per_cpu(void)
 {
 	return HK_RSEQ && hk_rseq_area;
@@ -101,8 +91,7 @@ void hk_set_lay_out(struct hk_set *set, size_t limit)
 
 		if (capacity * (size_t)info->size > budget)
 			capacity = (uint32_t)(budget / info->size);
-		atomic_store_explicit(&set->magazine[i].capacity, capacity,
-				      memory_order_relaxed);
+		hk_set_put_capacity(set, i, capacity);
 		budget -= capacity * (size_t)info->size;
 	}
 	set->budget = budget;
@@ -111,9 +100,11 @@ void hk_set_lay_out(struct hk_set *set, size_t limit)
 static bool set_capacity(unsigned size_class, struct hk_set *set, uint32_t old,
 			 uint32_t new)
 {
+	old += (uint32_t)set->bottom[size_class];
+	new += (uint32_t)set->bottom[size_class];
 	if (is_per_cpu())
-		return hk_rseq_set_capacity(size_class, set, old, new);
-	return hk_thread_set_capacity(size_class, set, old, new);
+		return hk_rseq_set_limit(size_class, set, old, new);
+	return hk_thread_set_limit(size_class, set, old, new);
 }
 
 uint32_t hk_set_grow(unsigned size_class)
@@ -125,7 +116,7 @@ uint32_t hk_set_grow(unsigned size_class)
 	if (!set)
 		return 0;
 	atomic_store_explicit(&set->use[size_class].busy, true, memory_order_relaxed);
-	capacity = capacity_of(&set->magazine[size_class]);
+	capacity = hk_set_capacity(set, size_class);
 	more = capacity ? capacity : 1;
 	if (more > info->capacity - capacity)
 		more = info->capacity - capacity;
@@ -226,15 +217,15 @@ void hk_sets_resume(void)
 static bool drain_magazine(struct hk_set *set, unsigned size_class,
 			   struct hk_flushed *flushed, const char *function)
 {
-	struct hk_magazine *magazine = &set->magazine[size_class];
-	uint32_t count = count_of(magazine);
+	uint32_t count = hk_set_count(set, size_class);
 	bool tidy;
 
 	if (!count)
 		return false;
 	hk_lock(&hk_classes[size_class].lock);
-	tidy = hk_slab_give_locked(size_class, set->blocks[size_class], count, function);
-	atomic_store_explicit(&magazine->count, 0, memory_order_release);
+	tidy = hk_slab_give_locked(size_class, hk_set_blocks(set, size_class), count,
+				   function);
+	hk_set_put_count(set, size_class, 0);
 	hk_classes[size_class].spills++;
 	hk_unlock(&hk_classes[size_class].lock);
 	flushed->blocks += count;
@@ -265,16 +256,16 @@ void hk_set_purge(struct hk_set *set)
 static struct hk_set *make_set(unsigned id)
 {
 	struct hk_set *set = hk_record_take(&hk_set_records);
-	void **blocks;
+	uint32_t word = sizeof(*set) / sizeof(void *);
 
 	if (!set)
 		return NULL;
-	blocks = (void **)(set + 1);
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		set->blocks[i] = blocks;
-		blocks += hk_class_info(i)->capacity;
+		set->bottom[i] = word;
+		hk_set_put_count(set, i, 0);
+		word += 1u + hk_class_info(i)->capacity;
 	}
-	hk_assert((uintptr_t)blocks <= (uintptr_t)set + ((size_t)1 << RECORD_SHIFT));
+	hk_assert(word * sizeof(void *) <= (size_t)1 << RECORD_SHIFT);
 	set->id = id;
 	sets_count++;
 	/* More than were thought usable?  Affinity or quota may have changed: look again. */
@@ -429,14 +420,14 @@ void hk_sets_init(void)
 /* More room than to start with: who took no slow path for it lately may not need it. */
 static bool has_grown(struct hk_set *set, unsigned size_class)
 {
-	return capacity_of(&set->magazine[size_class]) >
+	return hk_set_capacity(set, size_class) >
 	       start_capacity(hk_class_info(size_class));
 }
 
 bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
 {
 	struct hk_magazine_use *use = &set->use[size_class];
-	uint32_t count = count_of(&set->magazine[size_class]);
+	uint32_t count = hk_set_count(set, size_class);
 	uint32_t seen = atomic_exchange_explicit(&use->seen, count, memory_order_relaxed);
 	bool busy = atomic_exchange_explicit(&use->busy, false, memory_order_relaxed);
 
@@ -446,7 +437,7 @@ bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
 void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
 {
 	const struct hk_size_class *info = hk_class_info(size_class);
-	uint32_t capacity = capacity_of(&set->magazine[size_class]);
+	uint32_t capacity = hk_set_capacity(set, size_class);
 	uint32_t start = start_capacity(info);
 
 	if (capacity > start && set_capacity(size_class, set, capacity, start))
@@ -456,9 +447,8 @@ void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
 /* Not used since it was last asked about, and emptying it would gain something. */
 static bool is_worth_stopping(struct hk_set *set, unsigned size_class)
 {
-	struct hk_magazine *magazine = &set->magazine[size_class];
 	struct hk_magazine_use *use = &set->use[size_class];
-	uint32_t count = count_of(magazine);
+	uint32_t count = hk_set_count(set, size_class);
 
 	return !atomic_load_explicit(&use->busy, memory_order_relaxed) &&
 	       (has_grown(set, size_class) ||
@@ -481,14 +471,13 @@ static bool any_worth_stopping(void)
 static bool retire_magazine(struct hk_set *set, unsigned size_class, const char *function)
 {
 	const struct hk_size_class *info = hk_class_info(size_class);
-	uint32_t capacity = capacity_of(&set->magazine[size_class]);
+	uint32_t capacity = hk_set_capacity(set, size_class);
 	uint32_t start = start_capacity(info);
 	struct hk_flushed flushed = { 0 };
 	bool tidy = drain_magazine(set, size_class, &flushed, function);
 
 	if (capacity > start) {
-		atomic_store_explicit(&set->magazine[size_class].capacity, start,
-				      memory_order_relaxed);
+		hk_set_put_capacity(set, size_class, start);
 		set->budget += (capacity - start) * (size_t)info->size;
 	}
 	return tidy;
@@ -506,12 +495,12 @@ bool hk_sets_age_locked(bool *tidy, const char *function)
 
 			if (idle && set->reached)
 				*tidy |= retire_magazine(set, i, function);
-			else if (idle && stopped && count_of(&set->magazine[i]))
+			else if (idle && stopped && hk_set_count(set, i))
 				/* Its thread will, at its next slow path. */
 				atomic_store_explicit(&set->wanted, true,
 						      memory_order_relaxed);
 			else
-				left |= count_of(&set->magazine[i]) != 0;
+				left |= hk_set_count(set, i) != 0;
 		}
 	}
 	if (stopped)
@@ -526,7 +515,7 @@ uint64_t hk_sets_count_locked(unsigned size_class)
 	uint64_t blocks = hk_classes[size_class].depot.count;
 
 	for (struct hk_set *set = hk_sets; set; set = set->next)
-		blocks += count_of(&set->magazine[size_class]);
+		blocks += hk_set_count(set, size_class);
 	return blocks;
 }
 
@@ -538,10 +527,9 @@ void hk_sets_visit_locked(unsigned size_class, void (*visit)(unsigned, void *, v
 	for (uint32_t i = 0; i < depot->count; i++)
 		visit(size_class, depot->blocks[i], context);
 	for (struct hk_set *set = hk_sets; set; set = set->next) {
-		struct hk_magazine *magazine = &set->magazine[size_class];
-
-		for (uint32_t i = 0; set->reached && i < count_of(magazine); i++)
-			visit(size_class, set->blocks[size_class][i], context);
+		for (uint32_t i = 0; set->reached && i < hk_set_count(set, size_class);
+		     i++)
+			visit(size_class, hk_set_blocks(set, size_class)[i], context);
 	}
 }
 
@@ -576,15 +564,15 @@ static void check_capacities(struct hk_set *set)
 	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
 
 	for (unsigned i = 0; i < HK_KINDS; i++) {
-		struct hk_magazine *magazine = &set->magazine[i];
-
+		hk_assert(!((void **)set)[set->bottom[i]]);
 		if (i < 1 || i > HK_CLASSES) {
-			hk_assert(!count_of(magazine) && !capacity_of(magazine));
+			hk_assert(!set->bottom[i] && !hk_set_count(set, i) &&
+				  !hk_set_capacity(set, i));
 			continue;
 		}
-		hk_assert(count_of(magazine) <= hk_class_info(i)->capacity);
-		hk_assert(capacity_of(magazine) <= hk_class_info(i)->capacity);
-		bytes += capacity_of(magazine) * hk_class_size(i);
+		hk_assert(hk_set_count(set, i) <= hk_class_info(i)->capacity);
+		hk_assert(hk_set_capacity(set, i) <= hk_class_info(i)->capacity);
+		bytes += hk_set_capacity(set, i) * hk_class_size(i);
 	}
 	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
 }
@@ -603,8 +591,9 @@ void hk_sets_check(void)
 			check_capacities(set);
 	}
 	for (unsigned i = 0; i < HK_KINDS; i++)
-		hk_assert(!count_of(&hk_cpu_sets.none.magazine[i]) &&
-			  !capacity_of(&hk_cpu_sets.none.magazine[i]));
+		hk_assert(!hk_cpu_sets.none.magazine[i].top &&
+			  !hk_cpu_sets.none.magazine[i].limit &&
+			  !hk_cpu_sets.none.bottom[i]);
 }
 
 void hk_sets_adopt(void)

@@ -7,7 +7,7 @@
 #include "slab.h"
 
 struct hk_size_class hk_size_classes[HK_CLASSES + 1];
-_Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1];
+_Atomic uint8_t hk_tiny_class[HK_TINY_MAX + 1];
 
 _Atomic size_t hk_fast_max;
 
@@ -148,9 +148,9 @@ unsigned hk_size_class_routed(size_t size)
 void hk_fast_path_set(bool on)
 {
 	atomic_store_explicit(&hk_fast_max, on ? HK_CLASS_MAX : 0, memory_order_relaxed);
-	for (size_t i = 0; i <= HK_TINY_MAX / 8; i++)
+	for (size_t i = 0; i <= HK_TINY_MAX; i++)
 		atomic_store_explicit(&hk_tiny_class[i],
-				      (uint8_t)(on ? hk_size_class_routed(i * 8) : 0),
+				      (uint8_t)(on ? hk_size_class_routed(i) : 0),
 				      memory_order_relaxed);
 }
 

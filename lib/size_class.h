@@ -39,8 +39,8 @@ struct hk_size_class {
 
 extern struct hk_size_class hk_size_classes[HK_CLASSES + 1] HK_HIDDEN;
 
-/* The class that serves a request of up to HK_TINY_MAX bytes, by (size + 7) / 8. */
-extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX / 8 + 1] HK_HIDDEN;
+/* The class that serves a request of up to HK_TINY_MAX bytes. */
+extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX + 1] HK_HIDDEN;
 
 /* The largest request that the fast path serves from a class: HK_CLASS_MAX, or 0. */
 extern _Atomic size_t hk_fast_max HK_HIDDEN;
@@ -82,8 +82,7 @@ static inline unsigned hk_size_class_exact(size_t size)
 static inline size_t hk_size_class_of(size_t size)
 {
 	if (HK_LIKELY(size <= HK_TINY_MAX))
-		return atomic_load_explicit(&hk_tiny_class[(size + 7) >> 3],
-					    memory_order_relaxed);
+		return atomic_load_explicit(&hk_tiny_class[size], memory_order_relaxed);
 	if (HK_LIKELY(size <= atomic_load_explicit(&hk_fast_max, memory_order_relaxed)))
 		return hk_size_class_exact(size);
 	return 0;

@@ -47,15 +47,14 @@ static inline void leave(struct hk_set *set)
 static inline uint32_t pop(size_t kind, void **out, uint32_t n)
 {
 	struct hk_set *set = hk_set;
-	struct hk_magazine *magazine = &set->magazine[kind];
-	uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	uint32_t count = hk_set_count(set, kind);
 
 	if (HK_UNLIKELY(!count || !enter(set)))
 		return 0;
-	count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	count = hk_set_count(set, kind);
 	n = n < count ? n : count;
-	memcpy(out, set->blocks[kind] + count - n, n * sizeof(void *));
-	atomic_store_explicit(&magazine->count, count - n, memory_order_release);
+	memcpy(out, hk_set_blocks(set, kind) + count - n, n * sizeof(void *));
+	hk_set_put_count(set, kind, count - n);
 	leave(set);
 	return n;
 }
@@ -63,21 +62,17 @@ static inline uint32_t pop(size_t kind, void **out, uint32_t n)
 static inline uint32_t push(size_t kind, void *const *in, uint32_t n)
 {
 	struct hk_set *set = hk_set;
-	struct hk_magazine *magazine = &set->magazine[kind];
-	uint32_t capacity = atomic_load_explicit(&magazine->capacity,
-						 memory_order_relaxed);
-	uint32_t count;
+	uint32_t capacity = hk_set_capacity(set, kind), count;
 
 	if (HK_UNLIKELY(!capacity || !enter(set)))
 		return 0;
-	capacity = atomic_load_explicit(&magazine->capacity, memory_order_relaxed);
-	count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+	capacity = hk_set_capacity(set, kind);
+	count = hk_set_count(set, kind);
 	capacity = capacity > count ? capacity - count : 0;
 	n = n < capacity ? n : capacity;
 	if (HK_LIKELY(n)) {
-		memcpy(set->blocks[kind] + count, in, n * sizeof(void *));
-		/* The commit: fork() and readers must find the blocks when they see it. */
-		atomic_store_explicit(&magazine->count, count + n, memory_order_release);
+		memcpy(hk_set_blocks(set, kind) + count, in, n * sizeof(void *));
+		hk_set_put_count(set, kind, count + n); /* commit */
 	}
 	leave(set);
 	return n;
@@ -103,17 +98,17 @@ uint32_t hk_thread_push_batch(size_t kind, void *const *in, uint32_t n)
 	return push(kind, in, n);
 }
 
-bool hk_thread_set_capacity(size_t kind, const struct hk_set *set, uint32_t old,
-			    uint32_t new)
+bool hk_thread_set_limit(size_t kind, const struct hk_set *set, uint32_t old,
+			 uint32_t new)
 {
 	struct hk_magazine *magazine = &hk_set->magazine[kind];
 	bool same;
 
 	if (set != hk_set || !enter(hk_set))
 		return false;
-	same = atomic_load_explicit(&magazine->capacity, memory_order_relaxed) == old;
+	same = atomic_load_explicit(&magazine->limit, memory_order_relaxed) == old;
 	if (same)
-		atomic_store_explicit(&magazine->capacity, new, memory_order_relaxed);
+		atomic_store_explicit(&magazine->limit, new, memory_order_relaxed);
 	leave(hk_set);
 	return same;
 }

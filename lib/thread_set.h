@@ -41,7 +41,7 @@ bool hk_thread_pop(size_t kind, void **block);
 bool hk_thread_push(size_t kind, void *block);
 uint32_t hk_thread_pop_batch(size_t kind, void **out, uint32_t n);
 uint32_t hk_thread_push_batch(size_t kind, void *const *in, uint32_t n);
-bool hk_thread_set_capacity(size_t kind, const struct hk_set *set, uint32_t old,
-			    uint32_t new);
+bool hk_thread_set_limit(size_t kind, const struct hk_set *set, uint32_t old,
+			 uint32_t new);
 
 #endif /* HK_THREAD_SET_H */

@@ -50,8 +50,8 @@ static bool is_in_a_magazine(unsigned size_class, const void *block)
 	hk_lock(&hk_sets_lock);
 	hk_sets_stop();
 	for (struct hk_set *set = hk_sets; set; set = set->next)
-		for (uint32_t i = 0; i < set->magazine[size_class].count; i++)
-			found |= set->blocks[size_class][i] == block;
+		for (uint32_t i = 0; i < hk_set_count(set, size_class); i++)
+			found |= hk_set_blocks(set, size_class)[i] == block;
 	hk_sets_resume();
 	hk_unlock(&hk_sets_lock);
 	return found;
@@ -689,7 +689,7 @@ static struct hk_set *make_ready(unsigned size_class)
 	release_all();
 	set = hk_sets_current();
 	ck_assert_ptr_nonnull(set);
-	ck_assert_uint_eq(set->magazine[size_class].capacity,
+	ck_assert_uint_eq(hk_set_capacity(set, size_class),
 			  hk_class_info(size_class)->capacity);
 	ck_assert_uint_eq(cached_blocks(size_class), 0);
 	return set;
@@ -764,10 +764,9 @@ static bool spill_beside(unsigned size_class, uint32_t room, enum order order)
 	static void *in_depot[HK_DEPOT_MAX], *spilled[HK_BATCH];
 	const struct hk_size_class *info = hk_class_info(size_class);
 	struct hk_set *set = make_ready(size_class);
-	struct hk_magazine *magazine = &set->magazine[size_class];
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 	uint32_t full = info->capacity, n = full / 2 > HK_BATCH ? HK_BATCH : full / 2;
-	uint32_t kept = 0, old;
+	uint32_t kept = 0, count, old;
 	bool good;
 
 	if (room > info->depot_max)
@@ -786,26 +785,26 @@ static bool spill_beside(unsigned size_class, uint32_t room, enum order order)
 	hk_unlock(&hk_classes[size_class].lock);
 	for (uint32_t k = 0; k < full; k++)
 		put(size_class, blocks[k]);
-	good = magazine->count == full && depot->count == old;
+	good = hk_set_count(set, size_class) == full && depot->count == old;
 	memcpy(spilled, blocks + full - n, n * sizeof(void *));
 	put(size_class, blocks[full]);
+	count = hk_set_count(set, size_class);
 
 	/* What is left of a spill that took most of it stays in the magazine. */
-	good &= magazine->count >= full - n + 1 && magazine->count <= full - n / 2 + 1 &&
-		set->blocks[size_class][magazine->count - 1] == blocks[full];
-	good &= order == SHORT_RUNS || magazine->count == full - n + 1;
-	for (uint32_t k = 0; k < magazine->count - 1; k++)
-		good &= set->blocks[size_class][k] == blocks[k];
+	good &= count >= full - n + 1 && count <= full - n / 2 + 1 &&
+		hk_set_blocks(set, size_class)[count - 1] == blocks[full];
+	good &= order == SHORT_RUNS || count == full - n + 1;
+	for (uint32_t k = 0; k < count - 1; k++)
+		good &= hk_set_blocks(set, size_class)[k] == blocks[k];
 	good &= !memcmp(depot->blocks, in_depot, old * sizeof(void *));
-	for (uint32_t k = magazine->count - 1 - (full - n); k < n; k++) {
+	for (uint32_t k = count - 1 - (full - n); k < n; k++) {
 		bool stays = is_in_depot(size_class, spilled[k]);
 
 		kept += stays;
 		good &= stays != is_home(size_class, spilled[k]);
 	}
 	good &= kept == depot->count - old && depot->count <= info->depot_max;
-	good &= kept ==
-		(room < full + 1 - magazine->count ? room : full + 1 - magazine->count);
+	good &= kept == (room < full + 1 - count ? room : full + 1 - count);
 	for (uint32_t k = old + 1; k < depot->count && order != SHORT_RUNS; k++) {
 		ptrdiff_t step = (char *)depot->blocks[k] - (char *)depot->blocks[k - 1];
 
@@ -849,8 +848,7 @@ static struct filler {
 static void *fill_meanwhile(void *argument)
 {
 	struct hk_lock *lock = &hk_classes[filler.size_class].lock;
-	struct hk_magazine *magazine = &filler.set->magazine[filler.size_class];
-	uint32_t count = magazine->capacity - filler.room;
+	uint32_t count = hk_set_capacity(filler.set, filler.size_class) - filler.room;
 
 	(void)argument;
 	hk_lock(lock);
@@ -858,8 +856,9 @@ static void *fill_meanwhile(void *argument)
 	/* 2: there is someone who waits in the kernel. */
 	while (atomic_load(&lock->state) != 2)
 		sched_yield();
-	memcpy(filler.set->blocks[filler.size_class], blocks, count * sizeof(void *));
-	atomic_store(&magazine->count, count);
+	memcpy(hk_set_blocks(filler.set, filler.size_class), blocks,
+	       count * sizeof(void *));
+	hk_set_put_count(filler.set, filler.size_class, count);
 	hk_unlock(lock);
 	return NULL;
 }
@@ -921,9 +920,10 @@ static bool refill_beside(unsigned size_class, uint32_t room, bool broken)
 	pushed = room < n - 1 ? room : n - 1;
 	rest = n - 1 - pushed;
 	good = block == found[0] && depot->count == rest &&
-	       set->magazine[size_class].count == full - room + pushed;
+	       hk_set_count(set, size_class) == full - room + pushed;
 	for (uint32_t k = 0; good && k < pushed; k++)
-		good &= set->blocks[size_class][full - room + k] == found[n - 1 - k];
+		good &= hk_set_blocks(set, size_class)[full - room + k] ==
+			found[n - 1 - k];
 	for (uint32_t k = 0; good && k < rest; k++)
 		good &= depot->blocks[k] == found[rest - k];
 	check_all();

@@ -21,8 +21,22 @@ enum { ROOM = 2048, KIND = 7, OTHER_KIND = 8, TRIES = 1000 };
 #define EMPTY ((void *)(uintptr_t)0xeeee)
 #define BLOCK(k) ((void *)(uintptr_t)(0x10000 + 16 * (k)))
 
-static struct hk_set set, other_set;
-static void *slots[ROOM + 1], *other_slots[ROOM + 1], *batch[ROOM + 2];
+/*
+ * A batch so long that at almost any moment one has been begun, and would be committed only
+ * when the caller of the fence is back from the kernel, and looks.
+ */
+enum { LONG = 60000 };
+
+/* A set, and the arrays of KIND and OTHER_KIND, and one that is long. */
+static struct record {
+	struct hk_set set;
+	void *bottom, *slots[ROOM + 1];
+	void *other_bottom, *other_slots[ROOM + 1];
+	void *long_bottom, *long_slots[2 * LONG];
+} mine, other;
+static void *batch[ROOM + 2];
+
+#define WORD(member) (offsetof(struct record, member) / sizeof(void *))
 
 static void put_in_table(unsigned id, struct hk_set *of_id)
 {
@@ -34,31 +48,32 @@ static void put_in_table(unsigned id, struct hk_set *of_id)
 static void fill(uint32_t count, uint32_t capacity)
 {
 	for (size_t i = 0; i <= ROOM; i++) {
-		slots[i] = i < count ? BLOCK(i) : EMPTY;
-		other_slots[i] = EMPTY;
+		mine.slots[i] = i < count ? BLOCK(i) : EMPTY;
+		mine.other_slots[i] = other.slots[i] = EMPTY;
 	}
 	for (size_t i = 0; i < ROOM + 2; i++)
 		batch[i] = EMPTY;
-	atomic_store(&set.magazine[KIND].count, count);
-	atomic_store(&set.magazine[KIND].capacity, capacity);
-	set.blocks[KIND] = slots;
-	other_set.blocks[KIND] = other_slots;
+	mine.set.bottom[KIND] = other.set.bottom[KIND] = WORD(bottom);
+	hk_set_put_count(&mine.set, KIND, count);
+	hk_set_put_capacity(&mine.set, KIND, capacity);
+	hk_set_put_count(&other.set, KIND, 0);
+	hk_set_put_capacity(&other.set, KIND, 0);
 }
 
 static void ck_magazine(uint32_t count, uint32_t capacity)
 {
-	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].count), count);
-	ck_assert_uint_eq(atomic_load(&set.magazine[KIND].capacity), capacity);
-	ck_assert_ptr_eq(set.blocks[KIND], slots);
+	ck_assert_uint_eq(hk_set_count(&mine.set, KIND), count);
+	ck_assert_uint_eq(hk_set_capacity(&mine.set, KIND), capacity);
+	ck_assert_ptr_null(mine.bottom);
 }
 
 static void setup(void)
 {
 	choose_ids();
 	chosen_id = 3;
-	memset(&set, 0, sizeof(set));
-	memset(&other_set, 0, sizeof(other_set));
-	put_in_table(3, &set);
+	memset(&mine, 0, sizeof(mine));
+	memset(&other, 0, sizeof(other));
+	put_in_table(3, &mine.set);
 	put_in_table(4, NULL);
 }
 
@@ -117,8 +132,8 @@ START_TEST(pop_takes_the_last)
 	ck_assert(!pop(&block));
 	ck_assert_ptr_eq(block, EMPTY);
 	ck_magazine(0, 10);
-	ck_assert_ptr_eq(slots[0], BLOCK(0));
-	ck_assert_ptr_eq(slots[3], EMPTY);
+	ck_assert_ptr_eq(mine.slots[0], BLOCK(0));
+	ck_assert_ptr_eq(mine.slots[3], EMPTY);
 }
 END_TEST
 
@@ -128,13 +143,13 @@ START_TEST(push_fills_to_the_capacity)
 	for (uint32_t i = 0; i < 4; i++) {
 		ck_assert(push(BLOCK(100 + i)));
 		ck_magazine(i + 1, 4);
-		ck_assert_ptr_eq(slots[i], BLOCK(100 + i));
-		ck_assert_ptr_eq(slots[i + 1], EMPTY);
+		ck_assert_ptr_eq(mine.slots[i], BLOCK(100 + i));
+		ck_assert_ptr_eq(mine.slots[i + 1], EMPTY);
 	}
 	ck_assert(!push(BLOCK(200)));
 	ck_magazine(4, 4);
-	ck_assert_ptr_eq(slots[3], BLOCK(103));
-	ck_assert_ptr_eq(slots[4], EMPTY);
+	ck_assert_ptr_eq(mine.slots[3], BLOCK(103));
+	ck_assert_ptr_eq(mine.slots[4], EMPTY);
 }
 END_TEST
 
@@ -148,7 +163,7 @@ START_TEST(a_magazine_without_room_keeps_its_contents)
 	ck_assert_uint_eq(push_batch(batch, 5), 0);
 	ck_assert_uint_eq(pop_batch(batch, 5), 0);
 	ck_magazine(0, 0);
-	ck_assert_ptr_eq(slots[0], EMPTY);
+	ck_assert_ptr_eq(mine.slots[0], EMPTY);
 
 	/* Its capacity was taken back below its count. */
 	fill(9, 4);
@@ -156,7 +171,7 @@ START_TEST(a_magazine_without_room_keeps_its_contents)
 	ck_assert_uint_eq(push_batch(batch, 1), 0);
 	ck_assert_uint_eq(push_batch(batch, 64), 0);
 	ck_magazine(9, 4);
-	ck_assert_ptr_eq(slots[9], EMPTY);
+	ck_assert_ptr_eq(mine.slots[9], EMPTY);
 	ck_assert(pop(&block));
 	ck_assert_ptr_eq(block, BLOCK(8));
 	ck_magazine(8, 4);
@@ -175,7 +190,7 @@ static void try_pop_batch(uint32_t count, uint32_t n)
 	ck_assert_ptr_eq(batch[0], EMPTY);
 	ck_assert_ptr_eq(batch[1 + most], EMPTY);
 	for (uint32_t i = 0; i < count; i++)
-		ck_assert_ptr_eq(slots[i], BLOCK(i));
+		ck_assert_ptr_eq(mine.slots[i], BLOCK(i));
 }
 
 static const uint32_t lengths[] = { 0, 1, 2, 3, 5, 31, 32, 33, 63, 64, 65, 700, ROOM };
@@ -200,10 +215,10 @@ static void try_push_batch(uint32_t count, uint32_t capacity, uint32_t n)
 	ck_assert_uint_eq(push_batch(batch, n), most);
 	ck_magazine(count + most, capacity);
 	for (uint32_t i = 0; i < count; i++)
-		ck_assert_ptr_eq(slots[i], BLOCK(i));
+		ck_assert_ptr_eq(mine.slots[i], BLOCK(i));
 	for (uint32_t i = 0; i < most; i++)
-		ck_assert_ptr_eq(slots[count + i], BLOCK(5000 + i));
-	ck_assert_ptr_eq(slots[count + most], EMPTY);
+		ck_assert_ptr_eq(mine.slots[count + i], BLOCK(5000 + i));
+	ck_assert_ptr_eq(mine.slots[count + most], EMPTY);
 	for (uint32_t i = 0; i < n; i++)
 		ck_assert_ptr_eq(batch[i], BLOCK(5000 + i));
 }
@@ -234,9 +249,8 @@ static char *at(uintptr_t first, ptrdiff_t step, uint32_t k)
 /* What the magazine holds below count and beyond it, in one answer: there are many cases. */
 static bool holds(uint32_t count, uint32_t capacity)
 {
-	return atomic_load(&set.magazine[KIND].count) == count &&
-	       atomic_load(&set.magazine[KIND].capacity) == capacity &&
-	       set.blocks[KIND] == slots;
+	return hk_set_count(&mine.set, KIND) == count &&
+	       hk_set_capacity(&mine.set, KIND) == capacity && !mine.bottom;
 }
 
 static uint32_t push_run(const char *first, ptrdiff_t step, uint32_t n)
@@ -260,11 +274,11 @@ static void try_push_run(uint32_t count, uint32_t capacity, uintptr_t first,
 	pushed = push_run(at(first, 0, 0), step, n);
 	good = pushed == most && holds(count + most, capacity);
 	for (; i < count; i++)
-		good &= slots[i] == BLOCK(i);
+		good &= mine.slots[i] == BLOCK(i);
 	for (; i < count + most; i++)
-		good &= slots[i] == at(first, step, i - count);
+		good &= mine.slots[i] == at(first, step, i - count);
 	for (; i <= ROOM; i++)
-		good &= slots[i] == EMPTY;
+		good &= mine.slots[i] == EMPTY;
 	ck_assert_msg(good, "%u of %u pushed at %u of %u, from %#lx by %ld", pushed, n,
 		      count, capacity, first, step);
 }
@@ -319,11 +333,12 @@ static uint32_t run_at_end(uint32_t count, uint32_t n, uint32_t least, ptrdiff_t
 
 	if (most < 2)
 		return 0;
-	step = (ptrdiff_t)((uintptr_t)slots[count - 1] - (uintptr_t)slots[count - 2]);
+	step = (ptrdiff_t)((uintptr_t)mine.slots[count - 1] -
+			   (uintptr_t)mine.slots[count - 2]);
 	if (step != size && step != -size)
 		return 0;
-	while (run < most && (uintptr_t)slots[count - run] - (uintptr_t)step ==
-				     (uintptr_t)slots[count - run - 1])
+	while (run < most && (uintptr_t)mine.slots[count - run] - (uintptr_t)step ==
+				     (uintptr_t)mine.slots[count - run - 1])
 		run++;
 	return run < least ? 0 : run;
 }
@@ -337,14 +352,15 @@ static void try_pop_run(uint32_t count, uint32_t n, uint32_t least, ptrdiff_t si
 	ptrdiff_t step = 12345;
 	bool good;
 
-	memcpy(before, slots, sizeof(slots));
-	atomic_store(&set.magazine[KIND].count, count);
+	memcpy(before, mine.slots, sizeof(mine.slots));
+	hk_set_put_count(&mine.set, KIND, count);
 	for (unsigned i = 0; i < (wanted ? TRIES : 3) && !popped; i++)
 		popped = hk_rseq_pop_run(KIND, n, least, size, &last, &step);
 	good = popped == wanted && holds(count - wanted, ROOM) &&
-	       !memcmp(before, slots, sizeof(slots));
+	       !memcmp(before, mine.slots, sizeof(mine.slots));
 	if (wanted)
-		good &= last == slots[count - 1] && last - step == slots[count - 2];
+		good &= last == mine.slots[count - 1] &&
+			last - step == mine.slots[count - 2];
 	else
 		good &= last == EMPTY && step == 12345;
 	ck_assert_msg(good,
@@ -357,7 +373,7 @@ static void fill_run(uint32_t count, uint32_t run, ptrdiff_t step, uintptr_t off
 {
 	fill(count, ROOM);
 	for (uint32_t i = 0; i < count; i++)
-		slots[i] = at(0x7f00fffffd00 + (i < count - run ? off : 0), step, i);
+		mine.slots[i] = at(0x7f00fffffd00 + (i < count - run ? off : 0), step, i);
 }
 
 static void try_pop_runs(uint32_t count, uint32_t run, ptrdiff_t step, uintptr_t off)
@@ -424,7 +440,7 @@ START_TEST(pop_run_stops_at_one_that_is_elsewhere)
 				ptrdiff_t off = way & 1 ? 4 : (ptrdiff_t)1 << 40;
 
 				fill_run(count, count, way & 2 ? 32 : -32, 0);
-				slots[odd] = (char *)slots[odd] + off;
+				mine.slots[odd] = (char *)mine.slots[odd] + off;
 				try_pop_run(count, count, 2, 32);
 				try_pop_run(count, count - 1, 2, 32);
 			}
@@ -437,21 +453,21 @@ START_TEST(runs_under_one_id_leave_the_others)
 	char *last;
 
 	fill(0, 64);
-	other_set.magazine[KIND] = set.magazine[KIND];
-	put_in_table(5, &other_set);
+	hk_set_put_capacity(&other.set, KIND, 64);
+	put_in_table(5, &other.set);
 	ck_assert_uint_eq(push_run(BLOCK(0), 16, 40), 40);
-	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 0);
-	ck_assert_ptr_eq(other_slots[0], EMPTY);
+	ck_assert_uint_eq(hk_set_count(&other.set, KIND), 0);
+	ck_assert_ptr_eq(other.slots[0], EMPTY);
 	chosen_id = 5;
 	ck_assert_uint_eq(push_run(BLOCK(90), -16, 20), 20);
-	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 20);
-	ck_assert_ptr_eq(other_slots[19], BLOCK(71));
-	ck_assert_ptr_eq(other_slots[20], EMPTY);
+	ck_assert_uint_eq(hk_set_count(&other.set, KIND), 20);
+	ck_assert_ptr_eq(other.slots[19], BLOCK(71));
+	ck_assert_ptr_eq(other.slots[20], EMPTY);
 	ck_magazine(40, 64);
-	ck_assert_ptr_eq(slots[0], BLOCK(0));
+	ck_assert_ptr_eq(mine.slots[0], BLOCK(0));
 	while (!hk_rseq_pop_run(KIND, 16, 2, 16, &last, &step))
 		;
-	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].count), 4);
+	ck_assert_uint_eq(hk_set_count(&other.set, KIND), 4);
 	ck_assert_ptr_eq(last, BLOCK(71));
 	ck_assert_int_eq(step, -16);
 	ck_magazine(40, 64);
@@ -504,7 +520,7 @@ static uint32_t count_now(uint32_t *gone)
 
 	do {
 		*gone = (uint32_t)stolen;
-		count = atomic_load(&set.magazine[KIND].count);
+		count = hk_set_count(&mine.set, KIND);
 	} while (*gone != (uint32_t)stolen);
 	return count;
 }
@@ -553,11 +569,12 @@ START_TEST(runs_are_interrupted)
 			count = count_now(&gone);
 		}
 		/* When some were stolen meanwhile, it is only certain how many there are. */
-		same = gone == seen && !memcmp(slots, model, count * sizeof(model[0]));
+		same = gone == seen &&
+		       !memcmp(mine.slots, model, count * sizeof(model[0]));
 		bad += count != put - gone ||
 		       (gone == seen && !same && seen == (uint32_t)stolen);
 		if (!same)
-			memcpy(model, slots, sizeof(model));
+			memcpy(model, mine.slots, sizeof(model));
 	}
 	timer_delete(timer);
 	ck_assert_msg(!bad, "after %d signals, TEST_SEED=%lu", (int)signals, seed);
@@ -570,7 +587,7 @@ END_TEST
 static bool set_capacity(const struct hk_set *of, uint32_t old, uint32_t new)
 {
 	for (unsigned i = 0; i < TRIES; i++)
-		if (hk_rseq_set_capacity(KIND, of, old, new))
+		if (hk_rseq_set_limit(KIND, of, WORD(bottom) + old, WORD(bottom) + new))
 			return true;
 	return false;
 }
@@ -578,18 +595,18 @@ static bool set_capacity(const struct hk_set *of, uint32_t old, uint32_t new)
 START_TEST(capacity_changes_if_it_is_what_was_seen)
 {
 	fill(5, 10);
-	ck_assert(set_capacity(&set, 10, 20));
+	ck_assert(set_capacity(&mine.set, 10, 20));
 	ck_magazine(5, 20);
-	ck_assert(!set_capacity(&set, 10, 40));
-	ck_assert(!set_capacity(&other_set, 20, 40));
+	ck_assert(!set_capacity(&mine.set, 10, 40));
+	ck_assert(!set_capacity(&other.set, 20, 40));
 	ck_magazine(5, 20);
-	ck_assert_uint_eq(atomic_load(&other_set.magazine[KIND].capacity), 0);
-	ck_assert(set_capacity(&set, 20, 5));
+	ck_assert_uint_eq(hk_set_capacity(&other.set, KIND), 0);
+	ck_assert(set_capacity(&mine.set, 20, 5));
 	ck_magazine(5, 5);
-	ck_assert_ptr_eq(slots[5], EMPTY);
+	ck_assert_ptr_eq(mine.slots[5], EMPTY);
 	/* The thread has gone to another id meanwhile. */
 	chosen_id = 4;
-	ck_assert(!set_capacity(&set, 5, 6));
+	ck_assert(!set_capacity(&mine.set, 5, 6));
 	ck_magazine(5, 5);
 }
 END_TEST
@@ -615,11 +632,12 @@ START_TEST(only_the_kind_that_was_meant)
 		}
 	}
 	ck_magazine(8, 10);
-	set.magazine[OTHER_KIND] = set.magazine[KIND];
-	set.blocks[OTHER_KIND] = other_slots;
+	mine.set.bottom[OTHER_KIND] = WORD(other_bottom);
+	hk_set_put_count(&mine.set, OTHER_KIND, 8);
+	hk_set_put_capacity(&mine.set, OTHER_KIND, 10);
 	ck_assert(push(BLOCK(19)));
-	ck_assert_ptr_eq(other_slots[8], EMPTY);
-	ck_assert_uint_eq(atomic_load(&set.magazine[OTHER_KIND].count), 8);
+	ck_assert_ptr_eq(mine.other_slots[8], EMPTY);
+	ck_assert_uint_eq(hk_set_count(&mine.set, OTHER_KIND), 8);
 }
 END_TEST
 
@@ -641,8 +659,8 @@ START_TEST(without_a_set_there_is_nothing)
 			ck_assert_uint_eq(hk_rseq_push_run(kind, BLOCK(9), 16, 3), 0);
 			ck_assert_uint_eq(hk_rseq_pop_run(kind, 8, 2, 16, &last, &step),
 					  0);
-			ck_assert(!hk_rseq_set_capacity(kind, &set, 10, 20));
-			ck_assert(!hk_rseq_set_capacity(kind, &set, 0, 20));
+			ck_assert(!hk_rseq_set_limit(kind, &mine.set, 10, 20));
+			ck_assert(!hk_rseq_set_limit(kind, &mine.set, 0, 20));
 		}
 	}
 	ck_assert_ptr_eq(block, EMPTY);
@@ -668,7 +686,7 @@ START_TEST(every_id_has_a_set_of_its_own)
 		put_in_table(ids[i], NULL);
 		ck_assert_uint_eq(hk_rseq_current(), ids[i]);
 		ck_assert(!hk_rseq_pop(KIND, &block));
-		put_in_table(ids[i], &set);
+		put_in_table(ids[i], &mine.set);
 		ck_assert(pop(&block));
 		ck_assert_ptr_eq(block, BLOCK(1));
 		ck_magazine(1, 10);
@@ -683,13 +701,7 @@ END_TEST
 
 /* ---- the fence ---- */
 
-/*
- * So long that at almost any moment one has been begun, and would be committed only when
- * the caller of the fence is back from the kernel, and looks.
- */
-enum { LONG = 60000 };
-
-static void *long_slots[2 * LONG], *long_batch[LONG];
+static void *long_batch[LONG];
 static _Atomic bool stop;
 static _Atomic unsigned long rounds;
 
@@ -726,8 +738,10 @@ START_TEST(after_the_fence_all_is_still)
 	unsigned bad = 0, changed = 0;
 	uint32_t last = 0;
 
-	fill(0, 2 * LONG);
-	set.blocks[KIND] = long_slots;
+	fill(0, ROOM);
+	mine.set.bottom[KIND] = WORD(long_bottom);
+	hk_set_put_count(&mine.set, KIND, 0);
+	hk_set_put_capacity(&mine.set, KIND, 2 * LONG);
 	ck_assert_int_eq(pthread_create(&thread, NULL, push_and_pop, NULL), 0);
 	while (!rounds)
 		sched_yield();
@@ -737,13 +751,12 @@ START_TEST(after_the_fence_all_is_still)
 
 		put_in_table(3, NULL);
 		ck_assert(hk_rseq_fence());
-		count = atomic_load_explicit(&set.magazine[KIND].count,
-					     memory_order_relaxed);
+		count = hk_set_count(&mine.set, KIND);
 		wait_round(end);
-		bad += count != atomic_load(&set.magazine[KIND].count);
+		bad += count != hk_set_count(&mine.set, KIND);
 		changed += count != last;
 		last = count;
-		put_in_table(3, &set);
+		put_in_table(3, &mine.set);
 		wait_round(end);
 		/* Not always where a round begins. */
 		for (unsigned k = 0; k < changed % 256; k++)

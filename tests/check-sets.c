@@ -105,7 +105,7 @@ static size_t capacity_bytes(struct hk_set *set)
 	/* Overspent, it would be huge. */
 	ck_assert_uint_le(set->budget, (size_t)1 << 30);
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		bytes += set->magazine[i].capacity * hk_class_size(i);
+		bytes += hk_set_capacity(set, i) * hk_class_size(i);
 	return bytes;
 }
 
@@ -116,16 +116,16 @@ static void check_layout(struct hk_set *set)
 	char *end = (char *)(set + 1);
 
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		struct hk_magazine *magazine = &set->magazine[i];
-
-		ck_assert_uint_le(magazine->capacity, hk_class_info(i)->capacity);
-		ck_assert((char *)set->blocks[i] >= end);
-		end = (char *)(set->blocks[i] + hk_class_info(i)->capacity);
+		ck_assert_uint_le(hk_set_capacity(set, i), hk_class_info(i)->capacity);
+		/* Below its blocks lies a word of its own, which is 0. */
+		ck_assert((char *)(hk_set_blocks(set, i) - 1) >= end);
+		ck_assert_ptr_null(hk_set_blocks(set, i)[-1]);
+		end = (char *)(hk_set_blocks(set, i) + hk_class_info(i)->capacity);
 	}
 	ck_assert(end <= (char *)set + RECORD_BYTES);
-	ck_assert_uint_eq(set->magazine[HK_KIND_NONE].capacity, 0);
-	ck_assert_uint_eq(set->magazine[HK_KIND_MEDIUM].capacity, 0);
-	ck_assert_uint_eq(set->magazine[HK_KIND_LARGE].capacity, 0);
+	ck_assert_uint_eq(hk_set_capacity(set, HK_KIND_NONE), 0);
+	ck_assert_uint_eq(hk_set_capacity(set, HK_KIND_MEDIUM), 0);
+	ck_assert_uint_eq(hk_set_capacity(set, HK_KIND_LARGE), 0);
 }
 
 START_TEST(one_is_made_when_it_is_first_used)
@@ -145,8 +145,8 @@ START_TEST(one_is_made_when_it_is_first_used)
 		ck_assert_ptr_eq(own_set(), set);
 		ck_assert_uint_eq(sets_now(), before + i + 1);
 		check_layout(set);
-		ck_assert_uint_eq(set->magazine[5].count,
-				  1 + set->magazine[5].capacity / 2 - 1);
+		ck_assert_uint_eq(hk_set_count(set, 5),
+				  1 + hk_set_capacity(set, 5) / 2 - 1);
 	}
 	/* A flush does not make any, and does not drop any. */
 	flush();
@@ -265,7 +265,7 @@ END_TEST
 static void *work_while_stopped(void *argument)
 {
 	struct hk_set *set = argument;
-	uint32_t count = set->magazine[5].count, other = set->magazine[9].count;
+	uint32_t count = hk_set_count(set, 5), other = hk_set_count(set, 9);
 	size_t bad = 0;
 
 	for (unsigned round = 0; round < 3; round++) {
@@ -274,14 +274,14 @@ static void *work_while_stopped(void *argument)
 			memset(blocks[k], 1, 64);
 			blocks[1000 + k] = get(9);
 			for (uint32_t i = 0; i < count; i++)
-				bad += blocks[k] == set->blocks[5][i];
+				bad += blocks[k] == hk_set_blocks(set, 5)[i];
 		}
 		for (size_t k = 0; k < 100; k++) {
 			put(5, blocks[k]);
 			put(9, blocks[1000 + k]);
 		}
 	}
-	bad += set->magazine[5].count != count || set->magazine[9].count != other;
+	bad += hk_set_count(set, 5) != count || hk_set_count(set, 9) != other;
 	return (void *)bad;
 }
 
@@ -300,14 +300,14 @@ START_TEST(stopped_it_is_left_alone)
 	} else {
 		ck_assert(set->stopped);
 	}
-	ck_assert_uint_gt(set->magazine[5].count, 20);
-	memcpy(before, set->blocks[5], 20 * sizeof(void *));
+	ck_assert_uint_gt(hk_set_count(set, 5), 20);
+	memcpy(before, hk_set_blocks(set, 5), 20 * sizeof(void *));
 	ck_assert_ptr_null(work_while_stopped(set));
-	ck_assert_mem_eq(set->blocks[5], before, 20 * sizeof(void *));
+	ck_assert_mem_eq(hk_set_blocks(set, 5), before, 20 * sizeof(void *));
 	resume();
 	ck_assert(!set->reached && !set->stopped);
 	ck_assert_ptr_eq(hk_sets_current(), set);
-	before[0] = set->blocks[5][set->magazine[5].count - 1];
+	before[0] = hk_set_blocks(set, 5)[hk_set_count(set, 5) - 1];
 	ck_assert_ptr_eq(get(5), before[0]);
 	put(5, before[0]);
 	check_all();
@@ -354,20 +354,20 @@ START_TEST(a_drain_empties_one_set)
 	}
 	stop(0);
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
-		count += first->magazine[i].count;
-		bytes += first->magazine[i].count * hk_class_size(i);
+		count += hk_set_count(first, i);
+		bytes += hk_set_count(first, i) * hk_class_size(i);
 	}
 	ck_assert_uint_ge(count, 40);
 	used = hk_classes[5].used;
-	used -= first->magazine[5].count;
+	used -= hk_set_count(first, 5);
 	hk_set_drain(first, &flushed, "test");
 	ck_assert_uint_eq(flushed.blocks, count);
 	ck_assert_uint_eq(flushed.bytes, bytes);
 	ck_assert_uint_eq(hk_classes[5].used, used);
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		ck_assert_uint_eq(first->magazine[i].count, 0);
+		ck_assert_uint_eq(hk_set_count(first, i), 0);
 	if (second)
-		ck_assert_uint_ge(second->magazine[5].count, 30);
+		ck_assert_uint_ge(hk_set_count(second, 5), 30);
 	resume();
 	check_all();
 }
@@ -429,7 +429,7 @@ START_TEST(a_thread_held_inside_is_not_reached)
 {
 	struct hk_set *set;
 	pthread_t thread = start_cacher(&set);
-	uint32_t count = set->magazine[5].count;
+	uint32_t count = hk_set_count(set, 5);
 
 	own_set();
 	ck_assert_uint_ge(count, 50);
@@ -439,16 +439,16 @@ START_TEST(a_thread_held_inside_is_not_reached)
 	ck_assert(!set->stopped);
 	resume();
 	ck_assert_uint_eq(flush().unreached, 1);
-	ck_assert_uint_eq(set->magazine[5].count, count);
+	ck_assert_uint_eq(hk_set_count(set, 5), count);
 	ck_assert(set->wanted);
 	/* Nor by an ageing, nor by a check; nor is it laid out anew. */
 	check_all();
 	set_option("magazine_bytes", "64K");
 	ck_assert_uint_gt(capacity_bytes(set), 65536);
-	ck_assert_uint_eq(set->magazine[5].count, count);
+	ck_assert_uint_eq(hk_set_count(set, 5), count);
 	set->inside = false;
 	let_answer();
-	ck_assert_uint_eq(set->magazine[5].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, 5), 0);
 	ck_assert(!set->wanted);
 	ck_assert_uint_le(capacity_bytes(set), 65536);
 	ck_assert_uint_eq(flush().unreached, 0);
@@ -504,10 +504,10 @@ static void flush_without_a_fence(void)
 	flushed = flush();
 	ck_assert_uint_eq(flushed.unreached, 1);
 	ck_assert_uint_ge(flushed.blocks, 30);
-	ck_assert_uint_eq(mine->magazine[5].count, 0);
-	ck_assert_uint_ge(set->magazine[5].count, 50);
+	ck_assert_uint_eq(hk_set_count(mine, 5), 0);
+	ck_assert_uint_ge(hk_set_count(set, 5), 50);
 	let_answer();
-	ck_assert_uint_eq(set->magazine[5].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, 5), 0);
 	end_cacher(thread);
 }
 
@@ -544,20 +544,20 @@ static void flush_when_the_fence_is_refused(void)
 	void *block;
 
 	fill(5, 30);
-	count = set->magazine[5].count;
+	count = hk_set_count(set, 5);
 	take_membarrier_away();
 	flushed = flush();
 	ck_assert_uint_eq(flushed.unreached, 1);
-	ck_assert_uint_ge(set->magazine[5].count, count);
+	ck_assert_uint_ge(hk_set_count(set, 5), count);
 	ck_assert_ptr_eq(hk_sets_current(), set);
-	block = set->blocks[5][set->magazine[5].count - 1];
+	block = hk_set_blocks(set, 5)[hk_set_count(set, 5) - 1];
 	ck_assert_ptr_eq(get(5), block);
 	put(5, block);
 	check_all();
 	/* One's own is emptied by sequences. */
 	hk_magazine_flush(false, &flushed, "test");
 	ck_assert_uint_ge(flushed.blocks, count);
-	ck_assert_uint_eq(set->magazine[5].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, 5), 0);
 	check_all();
 }
 
@@ -588,7 +588,7 @@ START_TEST(capacities_grow_on_misses_within_the_budget)
 {
 	struct hk_set *set = own_set();
 	unsigned hot = hk_size_class_exact(16);
-	uint32_t before = set->magazine[hot].capacity, last = before;
+	uint32_t before = hk_set_capacity(set, hot), last = before;
 
 	ck_assert_uint_eq(capacity_bytes(set), hk_sets_limit());
 	ck_assert_uint_gt(before, 0);
@@ -596,7 +596,7 @@ START_TEST(capacities_grow_on_misses_within_the_budget)
 	while (last < hk_class_info(hot)->capacity) {
 		uint32_t now = hk_set_grow(hot);
 
-		ck_assert_uint_eq(now, set->magazine[hot].capacity);
+		ck_assert_uint_eq(now, hk_set_capacity(set, hot));
 		ck_assert_uint_gt(now, last);
 		ck_assert_uint_le(now, 2 * last);
 		ck_assert_uint_eq(capacity_bytes(set), hk_sets_limit());
@@ -605,7 +605,7 @@ START_TEST(capacities_grow_on_misses_within_the_budget)
 	ck_assert_uint_eq(last, 2048);
 	ck_assert_uint_eq(hk_set_grow(hot), 2048);
 	/* Another class has not got any for nothing. */
-	ck_assert_uint_le(set->magazine[hk_size_class_exact(32)].capacity, 32);
+	ck_assert_uint_le(hk_set_capacity(set, hk_size_class_exact(32)), 32);
 }
 END_TEST
 
@@ -616,9 +616,9 @@ START_TEST(a_hot_class_reaches_its_full_capacity)
 
 	for (unsigned round = 0; round < 5; round++)
 		fill(hot, 6000);
-	ck_assert_uint_eq(set->magazine[hot].capacity, 2048);
-	ck_assert_uint_gt(set->magazine[hot].count, 1024);
-	ck_assert_uint_le(set->magazine[hot].count, 2048);
+	ck_assert_uint_eq(hk_set_capacity(set, hot), 2048);
+	ck_assert_uint_gt(hk_set_count(set, hot), 1024);
+	ck_assert_uint_le(hk_set_count(set, hot), 2048);
 }
 END_TEST
 
@@ -631,13 +631,13 @@ START_TEST(when_the_budget_is_spent_nothing_grows)
 	set = own_set();
 	for (unsigned round = 0; round < 20; round++)
 		for (unsigned i = 1; i <= HK_CLASSES; i++) {
-			ck_assert_uint_eq(hk_set_grow(i), set->magazine[i].capacity);
+			ck_assert_uint_eq(hk_set_grow(i), hk_set_capacity(set, i));
 			ck_assert_uint_eq(capacity_bytes(set), 65536);
 		}
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
 		fill(i, 100);
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		held += set->magazine[i].count * hk_class_size(i);
+		held += hk_set_count(set, i) * hk_class_size(i);
 	ck_assert_uint_le(held, 65536);
 	check_all();
 	set_option("magazine_bytes", "2M");
@@ -650,23 +650,23 @@ START_TEST(a_resize_empties_and_lays_out)
 	unsigned i = hk_size_class_exact(64);
 
 	fill(i, 5000);
-	ck_assert_uint_gt(set->magazine[i].count, 100);
-	ck_assert_uint_gt(set->magazine[i].capacity, 100);
+	ck_assert_uint_gt(hk_set_count(set, i), 100);
+	ck_assert_uint_gt(hk_set_capacity(set, i), 100);
 	set_option("magazine_bytes", "100K");
-	ck_assert_uint_eq(set->magazine[i].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, i), 0);
 	ck_assert_uint_eq(capacity_bytes(set), 102400);
 	fill(i, 5000);
 	set_option("magazine_bytes", "0");
-	ck_assert_uint_eq(set->magazine[i].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, i), 0);
 	ck_assert_uint_eq(capacity_bytes(set), 0);
 	fill(i, 5000);
-	ck_assert_uint_eq(set->magazine[i].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, i), 0);
 	check_all();
 	set_option("magazine_bytes", "4M");
 	ck_assert_uint_eq(capacity_bytes(set), hk_sets_limit());
 	ck_assert_uint_eq(capacity_bytes(set), 4 << 20);
 	fill(i, 5000);
-	ck_assert_uint_gt(set->magazine[i].count, 100);
+	ck_assert_uint_gt(hk_set_count(set, i), 100);
 	set_option("magazine_bytes", "2M");
 }
 END_TEST
@@ -681,7 +681,7 @@ START_TEST(disabled_they_stay_empty)
 	ck_assert_uint_eq(capacity_bytes(set), 0);
 	fill(5, 1000);
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		ck_assert_uint_eq(set->magazine[i].count, 0);
+		ck_assert_uint_eq(hk_set_count(set, i), 0);
 	/* Even if the option says otherwise meanwhile. */
 	set_option("magazine_bytes", "4M");
 	ck_assert_uint_eq(capacity_bytes(set), 0);
@@ -739,28 +739,28 @@ START_TEST(what_lies_idle_goes_home)
 {
 	struct hk_set *set = own_set();
 	unsigned idle = hk_size_class_exact(80), busy = hk_size_class_exact(112);
-	uint32_t start = set->magazine[idle].capacity;
+	uint32_t start = hk_set_capacity(set, idle);
 	size_t limit = capacity_bytes(set);
 
 	fill(idle, 3000);
 	fill(busy, 3000);
-	ck_assert_uint_gt(set->magazine[idle].capacity, start);
+	ck_assert_uint_gt(hk_set_capacity(set, idle), start);
 	pass_interval();
 	/* All of this was used in the interval that ends here. */
-	ck_assert_uint_gt(set->magazine[idle].count, 100);
+	ck_assert_uint_gt(hk_set_count(set, idle), 100);
 	ck_assert_uint_gt(hk_classes[idle].depot.count, 100);
 	fill(busy, 3000);
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[idle].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, idle), 0);
 	ck_assert_uint_eq(hk_classes[idle].depot.count, 0);
 	ck_assert_uint_eq(hk_classes[idle].used, 0);
-	ck_assert_uint_eq(set->magazine[idle].capacity, start);
-	ck_assert_uint_gt(set->magazine[busy].count, 50);
-	ck_assert_uint_gt(set->magazine[busy].capacity, start);
+	ck_assert_uint_eq(hk_set_capacity(set, idle), start);
+	ck_assert_uint_gt(hk_set_count(set, busy), 50);
+	ck_assert_uint_gt(hk_set_capacity(set, busy), start);
 	ck_assert_uint_eq(capacity_bytes(set), limit);
 	pass_interval();
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[busy].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, busy), 0);
 	ck_assert_uint_eq(hk_classes[busy].used, 0);
 	ck_assert_uint_eq(capacity_bytes(set), limit);
 	check_all();
@@ -777,14 +777,14 @@ START_TEST(what_hits_have_touched_stays)
 		blocks[k] = get(i);
 	pass_interval();
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[i].capacity, 32);
+	ck_assert_uint_eq(hk_set_capacity(set, i), 32);
 	for (unsigned k = 0; k < 20; k++)
 		put(i, blocks[k]);
 	ck_assert(!set->use[i].busy);
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[i].count, 20);
+	ck_assert_uint_eq(hk_set_count(set, i), 20);
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[i].count, 0);
+	ck_assert_uint_eq(hk_set_count(set, i), 0);
 	check_all();
 }
 END_TEST
@@ -797,13 +797,13 @@ START_TEST(what_has_grown_is_not_kept_for_hits)
 
 	fill(i, 3000);
 	pass_interval();
-	ck_assert_uint_gt(set->magazine[i].count, 50);
-	ck_assert_uint_gt(set->magazine[i].capacity, 32);
+	ck_assert_uint_gt(hk_set_count(set, i), 50);
+	ck_assert_uint_gt(hk_set_capacity(set, i), 32);
 	blocks[0] = get(i);
 	ck_assert(!set->use[i].busy);
 	pass_interval();
-	ck_assert_uint_eq(set->magazine[i].capacity, 32);
-	ck_assert_uint_eq(set->magazine[i].count, 0);
+	ck_assert_uint_eq(hk_set_capacity(set, i), 32);
+	ck_assert_uint_eq(hk_set_count(set, i), 0);
 	put(i, blocks[0]);
 	check_all();
 }
@@ -844,7 +844,8 @@ static void check_with_a_doubled_block(void *argument)
 	struct hk_set *set = own_set();
 
 	(void)argument;
-	set->blocks[i][set->magazine[i].count++] = set->blocks[i][0];
+	hk_set_blocks(set, i)[hk_set_count(set, i)] = hk_set_blocks(set, i)[0];
+	hk_set_put_count(set, i, hk_set_count(set, i) + 1);
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
@@ -854,7 +855,7 @@ static void check_with_an_interior_pointer(void *argument)
 	struct hk_set *set = own_set();
 
 	(void)argument;
-	set->blocks[i][0] = (char *)set->blocks[i][0] + 8;
+	hk_set_blocks(set, i)[0] = (char *)hk_set_blocks(set, i)[0] + 8;
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
@@ -863,7 +864,7 @@ static void check_with_a_free_block(void *argument)
 	unsigned i = hk_size_class_exact(64);
 
 	(void)argument;
-	hk_slab_give_locked(i, own_set()->blocks[i], 1, "test");
+	hk_slab_give_locked(i, hk_set_blocks(own_set(), i), 1, "test");
 	hakmem_ctl(HAKMEM_CHECK, NULL, 0);
 }
 
@@ -873,7 +874,7 @@ START_TEST(a_check_sees_what_is_wrong_in_a_magazine)
 	void *block;
 
 	fill(i, 20);
-	block = own_set()->blocks[i][0];
+	block = hk_set_blocks(own_set(), i)[0];
 	ck_death(check_with_a_doubled_block, NULL,
 		 "hakmem_ctl(): double free of %p (64-byte block, in a magazine)", block);
 	ck_death(check_with_an_interior_pointer, NULL,
