@@ -171,9 +171,9 @@ static void find_out(void **block, size_t most)
 			 most);
 	release(block + without_drain, most - without_drain, most, NULL);
 	/* Of the depot's room, what the two ends of a run may need. */
-	if (without_drain < reach + 6 * batch)
+	if (without_drain < reach + 3 * batch)
 		load_die("%zu-byte blocks: the depot holds too few", size);
-	without_drain -= 3 * batch;
+	without_drain -= batch;
 }
 
 static double time_hits(struct samples *samples, void **block)
@@ -189,7 +189,7 @@ static double time_hits(struct samples *samples, void **block)
 static double time_depot(void **block, double hit_run, struct samples *refill,
 			 struct samples *spill)
 {
-	size_t skipped = reach + 2 * batch;
+	size_t skipped = reach + batch;
 	uint64_t refills, spills, refills_after, spills_after;
 
 	allocate(block, without_drain, without_drain, NULL);
