@@ -822,7 +822,8 @@ START_TEST(a_spill_into_a_depot_that_is_nearly_full)
 	static const uint32_t rooms[] = { 0, 1, 2, 3, 5, 15, 16, 17, 31, 40, 500, 2048 };
 	unsigned i = hk_size_class_exact(bulk_sizes[_i]);
 
-	for (size_t r = 0; r < sizeof(rooms) / sizeof(rooms[0]); r++) {
+	for (size_t r = (size_t)_i % STRIDE(4); r < sizeof(rooms) / sizeof(rooms[0]);
+	     r += STRIDE(4)) {
 		static const enum order orders[] = { UPWARDS, DOWNWARDS, SHORT_RUNS };
 
 		for (size_t o = 0; o < 3; o++) {
@@ -944,7 +945,8 @@ START_TEST(a_refill_of_a_magazine_with_little_room)
 	const uint32_t rooms[] = { 0,     1,     2,     3, 4,     5,   9,
 				   n / 2, n - 2, n - 1, n, n + 1, full };
 
-	for (size_t r = 0; r < sizeof(rooms) / sizeof(rooms[0]); r++)
+	for (size_t r = (size_t)_i % STRIDE(4); r < sizeof(rooms) / sizeof(rooms[0]);
+	     r += STRIDE(4))
 		for (int broken = 0; broken < 2; broken++) {
 			bool good = false;
 

@@ -13,9 +13,9 @@ enum { KEPT = 600, FAILED = 3 };
 
 /* Where a process takes its time, not every call is refused. */
 #ifdef __SANITIZE_THREAD__
-enum { STRIDE = 6 };
+enum { AT_A_TIME = 6 };
 #else
-enum { STRIDE = 1 };
+enum { AT_A_TIME = 1 };
 #endif
 
 static unsigned char *kept[KEPT];
@@ -190,7 +190,7 @@ static void each_is_refused(enum hk_os_call call)
 		return;
 	while (refuse(call, successes, true)) {
 		refuse(call, successes, false);
-		successes += RUNNING_ON_VALGRIND ? 20 : STRIDE;
+		successes += AT_A_TIME * STRIDE(20);
 	}
 	/* So many calls there were at the least, or the scenario shows nothing. */
 	ck_assert_int_ge(successes, call == HK_OS_REMAP ? 5 : 12);

@@ -909,7 +909,7 @@ START_TEST(children_see_no_pass_half_done)
 	stop = false;
 	pthread_create(&threads[0], NULL, release_in_a_loop, NULL);
 	pthread_create(&threads[1], NULL, allocate_in_a_loop, (void *)1);
-	for (unsigned i = 0; i < 15; i++) {
+	for (unsigned i = 0; i < 15; i += STRIDE(5)) {
 		pid_t child = fork();
 		int status;
 
