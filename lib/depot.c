@@ -10,10 +10,10 @@
 
 static void *blocks_of[HK_CLASSES + 1][HK_DEPOT_MAX + HK_BATCH + 1];
 
-void hk_depot_init(void)
+void hk_depot_place_locked(unsigned size_class)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++)
-		hk_classes[i].depot.blocks = blocks_of[i];
+	if (HK_UNLIKELY(!hk_classes[size_class].depot.blocks))
+		hk_classes[size_class].depot.blocks = blocks_of[size_class];
 }
 
 bool hk_depot_drain_locked(unsigned size_class, uint32_t n, const char *function)

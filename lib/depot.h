@@ -19,13 +19,13 @@
 struct hk_depot {
 	uint32_t count;
 	uint32_t low; /* the least count since the last interval's end */
-	void **blocks;
+	void **blocks; /* NULL: there never was one */
 };
 
-/* Once, before the first block is cached. */
-void hk_depot_init(void);
-
 /* All: the caller holds the class's lock. */
+
+/* Before the first block: what no program touches of the classes costs it no memory. */
+void hk_depot_place_locked(unsigned size_class);
 
 /*
  * Give the n blocks at the bottom to their slabs.  true: hk_pool_tidy() is due once the lock

@@ -8,7 +8,6 @@
 
 #include "background.h"
 #include "config.h"
-#include "depot.h"
 #include "dump.h"
 #include "fork.h"
 #include "os.h"
@@ -38,7 +37,6 @@ void hk_init_slow(void)
 	/* None of these may allocate: a call of malloc would come back here. */
 	hk_os_init();
 	hk_size_class_init();
-	hk_depot_init();
 	hk_config_init();
 	hk_config_read_environment();
 	hk_sets_init();

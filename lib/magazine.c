@@ -261,6 +261,7 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 	bool slab_zero, found, last_try = false;
 
 	hk_lock(&class->lock);
+	hk_depot_place_locked(size_class);
 	if (find_batch(size_class, n, batch, zero))
 		return true;
 	hk_unlock(&class->lock);
@@ -442,6 +443,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	}
 	start = hk_timing_start();
 	hk_lock(&hk_classes[size_class].lock);
+	hk_depot_place_locked(size_class);
 	if (n)
 		tidy = unload(size_class, n, function);
 	if (!n || !push(size_class, block))

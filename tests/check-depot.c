@@ -25,6 +25,7 @@ static void stack(unsigned size_class, uint32_t n)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 
+	hk_depot_place_locked(size_class);
 	while (n) {
 		bool zero;
 		uint32_t got = hk_slab_take_locked(
