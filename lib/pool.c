@@ -12,7 +12,7 @@
 #include "pulse.h"
 #include "spare.h"
 
-#define DIRTY_SLOTS_MIN 8      /* 512 KiB */
+#define DIRTY_SLOTS_MIN 6      /* 384 KiB */
 #define DIRTY_SLOTS_DIVISOR 16 /* of the ACTIVE ones */
 
 struct hk_lock hk_pool_lock;
