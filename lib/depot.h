@@ -18,7 +18,7 @@
 
 struct hk_depot {
 	uint32_t count;
-	uint32_t low; /* the least count since the last interval's end */
+	uint32_t low;  /* the least count since the last interval's end */
 	void **blocks; /* NULL: there never was one */
 };
 
