@@ -353,7 +353,7 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 				return block;
 		}
 		hk_magazine_tick(true);
-		n = hk_set_grow(size_class) / 2;
+		n = hk_set_grow(size_class, HK_RAN_EMPTY) / 2;
 		n = n < 1 ? 1 : n > HK_BATCH ? HK_BATCH : n;
 	}
 	start = hk_timing_start();
@@ -434,7 +434,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	call_for_depot(size_class, true);
 	if (hk_sets_ready()) {
 		hk_magazine_tick(false);
-		n = hk_set_grow(size_class) / 2;
+		n = hk_set_grow(size_class, HK_RAN_FULL) / 2;
 		n = n > HK_BATCH ? HK_BATCH : n;
 		for (unsigned i = 1; i < TRIES; i++) {
 			if (push(size_class, block))

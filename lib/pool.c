@@ -12,7 +12,7 @@
 #include "pulse.h"
 #include "spare.h"
 
-#define DIRTY_SLOTS_MIN 6      /* 384 KiB */
+#define DIRTY_SLOTS_MIN 4      /* 256 KiB */
 #define DIRTY_SLOTS_DIVISOR 16 /* of the ACTIVE ones */
 
 struct hk_lock hk_pool_lock;
@@ -246,15 +246,12 @@ static struct hk_superslab *find_in_lists(const struct group *group, bool dirty,
 	return NULL;
 }
 
-/* Slots whose pages are there come first: others would add to the resident size. */
-static struct hk_superslab *find_superslab(const struct group *group, unsigned slots,
-					   unsigned align, unsigned *slot)
+/* Slots whose pages are there: others would add to the resident size. */
+static struct hk_superslab *find_dirty(const struct group *group, unsigned slots,
+				       unsigned align, unsigned *slot)
 {
-	struct hk_superslab *superslab = NULL;
-
-	if (group->dirty >= slots)
-		superslab = find_in_lists(group, true, slots, align, slot);
-	return superslab ? superslab : find_in_lists(group, false, slots, align, slot);
+	return group->dirty < slots ? NULL
+				    : find_in_lists(group, true, slots, align, slot);
 }
 
 static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,
@@ -304,9 +301,17 @@ static bool reclaim_spares(uint64_t before_ms)
 
 static struct hk_superslab *find_anywhere(unsigned slots, unsigned align, unsigned *slot)
 {
-	struct hk_superslab *superslab = find_superslab(&hot, slots, align, slot);
+	struct hk_superslab *superslab = find_dirty(&hot, slots, align, slot);
 
-	return superslab ? superslab : find_superslab(&draining, slots, align, slot);
+	/* What is kept because demand swings is there to be used before it grows. */
+	if (!superslab && hk_pulse_allowance(kept_slots()))
+		superslab = find_dirty(&draining, slots, align, slot);
+	if (!superslab)
+		superslab = find_in_lists(&hot, false, slots, align, slot);
+	if (!superslab)
+		superslab = find_dirty(&draining, slots, align, slot);
+	return superslab ? superslab
+			 : find_in_lists(&draining, false, slots, align, slot);
 }
 
 bool hk_pool_limits_allow(size_t bytes, bool last_try)

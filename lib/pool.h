@@ -11,11 +11,13 @@
  *   EMPTY slots of HOT SuperSlabs, then of FREE ones: their pages are resident already;
  *   UNUSED slots of HOT ones, which add to the resident size, then of FREE ones;
  *   EMPTY slots of DRAINING ones, then UNUSED ones, which keep from leaving what was to leave;
+ *   but the EMPTY ones before any UNUSED while more than usual is kept, because demand swings
+ *   (pulse.h): bench/bulk's peak is 8.9 MB so, and was 9.1 or 10.7 by chance;
  *   what of that there is when the classes' spare slots (spare.h) are taken back;
  *   a new SuperSlab.
  *
  * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
- * a sixteenth of what is ACTIVE, plus 384 KiB.
+ * a sixteenth of what is ACTIVE, plus 256 KiB.
  *
  * One lock, hk_pool_lock; below the classes' in the order of fork.h.  No system call is made
  * under it.  The functions say which of them make any; those must be called without locks.

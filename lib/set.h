@@ -28,10 +28,13 @@ struct hk_magazine {
 	_Atomic uint32_t limit;
 };
 
+/* How a magazine came to need a slow path. */
+enum hk_miss { HK_NO_MISS, HK_RAN_EMPTY, HK_RAN_FULL };
+
 /* What the slow paths remember of a magazine, so that the idle ones can be found. */
 struct hk_magazine_use {
 	_Atomic uint32_t seen; /* its count at the last interval's end */
-	_Atomic bool busy;     /* a slow path was taken since then */
+	_Atomic uint8_t miss;  /* the last one since then */
 };
 
 struct hk_set {

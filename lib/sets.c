@@ -107,22 +107,28 @@ static bool set_capacity(unsigned size_class, struct hk_set *set, uint32_t old,
 	return hk_thread_set_limit(size_class, set, old, new);
 }
 
-uint32_t hk_set_grow(unsigned size_class)
+uint32_t hk_set_grow(unsigned size_class, enum hk_miss miss)
 {
 	struct hk_set *set = hk_sets_current();
 	const struct hk_size_class *info = hk_class_info(size_class);
-	uint32_t capacity, more;
+	uint32_t capacity, most, more;
+	enum hk_miss last;
 
 	if (!set)
 		return 0;
-	atomic_store_explicit(&set->use[size_class].busy, true, memory_order_relaxed);
+	last = atomic_exchange_explicit(&set->use[size_class].miss, (uint8_t)miss,
+					memory_order_relaxed);
+	most = last == HK_NO_MISS || last == miss ? info->capacity_one_way
+						  : info->capacity;
 	capacity = hk_set_capacity(set, size_class);
+	if (capacity >= most)
+		return capacity;
 	more = capacity ? capacity : 1;
-	if (more > info->capacity - capacity)
-		more = info->capacity - capacity;
+	if (more > most - capacity)
+		more = most - capacity;
 	/* Looked at first, so that a budget used up costs no lock that all CPUs share. */
-	if (!more || more * (size_t)info->size >
-			     atomic_load_explicit(&set->budget, memory_order_relaxed))
+	if (more * (size_t)info->size >
+	    atomic_load_explicit(&set->budget, memory_order_relaxed))
 		return capacity;
 	/* Whoever holds the lock may be about to change capacities. */
 	if (!hk_trylock(&hk_sets_lock))
@@ -429,9 +435,10 @@ bool hk_set_is_idle(struct hk_set *set, unsigned size_class)
 	struct hk_magazine_use *use = &set->use[size_class];
 	uint32_t count = hk_set_count(set, size_class);
 	uint32_t seen = atomic_exchange_explicit(&use->seen, count, memory_order_relaxed);
-	bool busy = atomic_exchange_explicit(&use->busy, false, memory_order_relaxed);
+	bool missed = atomic_exchange_explicit(&use->miss, HK_NO_MISS,
+					       memory_order_relaxed);
 
-	return !busy && (seen == count || has_grown(set, size_class));
+	return !missed && (seen == count || has_grown(set, size_class));
 }
 
 void hk_set_shrink_locked(struct hk_set *set, unsigned size_class)
@@ -450,7 +457,7 @@ static bool is_worth_stopping(struct hk_set *set, unsigned size_class)
 	struct hk_magazine_use *use = &set->use[size_class];
 	uint32_t count = hk_set_count(set, size_class);
 
-	return !atomic_load_explicit(&use->busy, memory_order_relaxed) &&
+	return !atomic_load_explicit(&use->miss, memory_order_relaxed) &&
 	       (has_grown(set, size_class) ||
 		(count &&
 		 atomic_load_explicit(&use->seen, memory_order_relaxed) == count));

@@ -45,10 +45,10 @@ size_t hk_sets_limit(void);
 void hk_sets_disable(bool disable);
 
 /*
- * A magazine that ran empty or full deserves more room, while the budget lasts: what its
- * capacity is now.
+ * A magazine that ran empty or full deserves more room, while the budget lasts, and more yet
+ * if both happened: what its capacity is now.
  */
-uint32_t hk_set_grow(unsigned size_class);
+uint32_t hk_set_grow(unsigned size_class, enum hk_miss miss);
 
 /*
  * Since this was last asked, has the magazine not been used, or, if it has grown, taken no

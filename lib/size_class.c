@@ -33,13 +33,30 @@ static size_t size_of(unsigned size_class)
 }
 
 /*
- * How many bytes of free blocks a magazine may hold.  Under a random mix the calls between
- * two slow paths go with the square of the blocks; so larger blocks, of which few make many
- * bytes, get more of them.
+ * How many bytes of free blocks a magazine may hold: 256 blocks, but 64 to 512 KiB.  Under a
+ * random mix the calls between two slow paths go with the square of the blocks, and what
+ * n live blocks of a class come and go by is some times the root of n.
  */
 static size_t magazine_bytes(size_t size)
 {
+	size_t bytes = 256 * size;
+
+	return bytes < 65536 ? 65536 : bytes > 524288 ? 524288 : bytes;
+}
+
+/* Who only fills, or only drains, has as many slow paths, whatever a magazine holds. */
+static size_t one_way_bytes(size_t size)
+{
 	return size <= 512 ? 65536 : 131072;
+}
+
+static uint16_t capacity(size_t size, size_t bytes)
+{
+	size_t blocks = bytes / size;
+
+	if (blocks > MAGAZINE_BLOCKS_MAX)
+		blocks = MAGAZINE_BLOCKS_MAX;
+	return (uint16_t)(blocks < MAGAZINE_BLOCKS_MIN ? MAGAZINE_BLOCKS_MIN : blocks);
 }
 
 /* The largest power of two that divides the size: every block of the class has it. */
@@ -66,7 +83,7 @@ static size_t weight(const struct hk_size_class *info, unsigned bucket)
 static void lay_out(unsigned size_class)
 {
 	struct hk_size_class *info = &hk_size_classes[size_class];
-	size_t size = size_of(size_class), slots = 1, run, slack, step, capacity;
+	size_t size = size_of(size_class), slots = 1, run, slack, step;
 
 	while (slots * HK_SLOT_BYTES % size > slots * HK_SLOT_BYTES / TAIL_DIVISOR)
 		slots++;
@@ -90,12 +107,8 @@ static void lay_out(unsigned size_class)
 	for (unsigned i = 0; i <= HK_BUCKETS; i++)
 		info->weight[i] = (uint8_t)weight(info, i);
 
-	capacity = magazine_bytes(size) / size;
-	if (capacity > MAGAZINE_BLOCKS_MAX)
-		capacity = MAGAZINE_BLOCKS_MAX;
-	if (capacity < MAGAZINE_BLOCKS_MIN)
-		capacity = MAGAZINE_BLOCKS_MIN;
-	info->capacity = (uint16_t)capacity;
+	info->capacity = capacity(size, magazine_bytes(size));
+	info->capacity_one_way = capacity(size, one_way_bytes(size));
 	info->depot_max = (uint16_t)(DEPOT_CLASS_BYTES / size < HK_DEPOT_MAX
 					     ? DEPOT_CLASS_BYTES / size
 					     : HK_DEPOT_MAX);

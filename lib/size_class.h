@@ -28,8 +28,9 @@ struct hk_size_class {
 	uint8_t bucket_shift; /* used blocks >> this: which quarter of fullness */
 	uint16_t colours;     /* how many offsets the first block may have */
 	uint16_t colour_step; /* bytes between them: keeps the class's natural alignment */
-	uint16_t capacity;    /* the most blocks a magazine may hold */
-	uint16_t depot_max;   /* and the depot */
+	uint16_t capacity;    /* the most blocks a magazine may hold ... */
+	uint16_t capacity_one_way; /* ... that was not seen to run both empty and full */
+	uint16_t depot_max;        /* and the depot */
 	uint16_t bitmap_words;
 	uint8_t weight[HK_BUCKETS + 1]; /* of a run, by bucket; the last: of a full one */
 	uint32_t bitmap_base; /* where in a SuperSlab's record the run's bitmap lies ... */

@@ -682,10 +682,13 @@ static struct hk_set *make_ready(unsigned size_class)
 		choose_ids();
 		chosen_id = 3;
 	}
-	for (size_t k = 0; k < n; k++)
-		blocks[k] = get(size_class);
-	for (size_t k = 0; k < n; k++)
-		put(size_class, blocks[k]);
+	/* Of what is beyond one_way, each turn from empty to full gains a step. */
+	for (unsigned turns = 0; turns < 4; turns++) {
+		for (size_t k = 0; k < n; k++)
+			blocks[k] = get(size_class);
+		for (size_t k = 0; k < n; k++)
+			put(size_class, blocks[k]);
+	}
 	release_all();
 	set = hk_sets_current();
 	ck_assert_ptr_nonnull(set);

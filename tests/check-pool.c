@@ -6,6 +6,7 @@
 
 #include "init.h"
 #include "pool.h"
+#include "pulse.h"
 
 static void setup(void)
 {
@@ -305,13 +306,17 @@ START_TEST(around_a_quarter_nothing_changes)
 }
 END_TEST
 
-/* Pages of EMPTY slots go back, and the SuperSlabs with them stay as they are. */
+/*
+ * Pages of EMPTY slots go back, and the SuperSlabs with them stay as they are.  What is taken
+ * after this is too late to be a pulse.
+ */
 static void purge_all(void)
 {
 	struct hk_pool_released released;
 
 	hk_pool_release(&released);
 	check_pool();
+	usleep(150000);
 }
 
 static struct hk_slab *take_from(struct hk_superslab *superslab, bool zero)
@@ -411,6 +416,32 @@ static void make_pulse(void)
 	check_pool();
 	ck_assert_uint_gt(superslabs(), 3);
 }
+
+/* Then what is resident serves, wherever it is, before anything becomes so. */
+START_TEST(while_demand_swings_pages_of_draining_ones_serve)
+{
+	struct hk_superslab *drained = fill_superslab(0), *hot = fill_superslab(1);
+
+	thin(0, 8);
+	thin(1, 20);
+	purge_all();
+	give(slots_of[0][7]);
+	ck_assert_uint_eq(drained->tier, HK_TIER_DRAINING);
+	ck_assert_uint_eq(hot->tier, HK_TIER_HOT);
+	give(take_from(hot, true));
+	purge_all();
+	give(slots_of[0][6]);
+	hk_lock(&hk_pool_lock);
+	hk_pulse_give(1);
+	hk_pulse_take(1, 0);
+	hk_unlock(&hk_pool_lock);
+	slots_of[0][6] = take_from(drained, false);
+	slots_of[1][20] = take_from(hot, true);
+	give_rest(0, 7);
+	give_rest(1, 21);
+	none_is_left();
+}
+END_TEST
 
 START_TEST(a_peak_long_gone_leaves_nothing)
 {
@@ -746,6 +777,7 @@ int main(void)
 	tcase_add_test(tcase, around_a_quarter_nothing_changes);
 	tcase_add_test(tcase, the_order_of_choice);
 	tcase_add_test(tcase, the_cache_before_those_that_drain);
+	tcase_add_test(tcase, while_demand_swings_pages_of_draining_ones_serve);
 	tcase_add_test(tcase, a_peak_long_gone_leaves_nothing);
 	tcase_add_test(tcase, small_work_does_not_keep_a_peak);
 	tcase_add_test(tcase, silence_is_due);

@@ -594,7 +594,7 @@ START_TEST(capacities_grow_on_misses_within_the_budget)
 	ck_assert_uint_gt(before, 0);
 	ck_assert_uint_le(before, 32);
 	while (last < hk_class_info(hot)->capacity) {
-		uint32_t now = hk_set_grow(hot);
+		uint32_t now = hk_set_grow(hot, HK_RAN_EMPTY);
 
 		ck_assert_uint_eq(now, hk_set_capacity(set, hot));
 		ck_assert_uint_gt(now, last);
@@ -603,7 +603,7 @@ START_TEST(capacities_grow_on_misses_within_the_budget)
 		last = now;
 	}
 	ck_assert_uint_eq(last, 2048);
-	ck_assert_uint_eq(hk_set_grow(hot), 2048);
+	ck_assert_uint_eq(hk_set_grow(hot, HK_RAN_EMPTY), 2048);
 	/* Another class has not got any for nothing. */
 	ck_assert_uint_le(hk_set_capacity(set, hk_size_class_exact(32)), 32);
 }
@@ -631,7 +631,8 @@ START_TEST(when_the_budget_is_spent_nothing_grows)
 	set = own_set();
 	for (unsigned round = 0; round < 20; round++)
 		for (unsigned i = 1; i <= HK_CLASSES; i++) {
-			ck_assert_uint_eq(hk_set_grow(i), hk_set_capacity(set, i));
+			ck_assert_uint_eq(hk_set_grow(i, HK_RAN_FULL),
+					  hk_set_capacity(set, i));
 			ck_assert_uint_eq(capacity_bytes(set), 65536);
 		}
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
@@ -767,6 +768,35 @@ START_TEST(what_lies_idle_goes_home)
 }
 END_TEST
 
+/* Fill or drain alone would have had the same misses with more room. */
+START_TEST(the_most_room_is_for_those_that_run_empty_and_full)
+{
+	struct hk_set *set = own_set();
+	unsigned i = hk_size_class_exact(1024);
+	const struct hk_size_class *info = hk_class_info(i);
+
+	ck_assert_uint_lt(info->capacity_one_way, info->capacity);
+	for (unsigned misses = 0; misses < 20; misses++)
+		ck_assert_uint_le(hk_set_grow(i, HK_RAN_EMPTY), info->capacity_one_way);
+	ck_assert_uint_eq(hk_set_capacity(set, i), info->capacity_one_way);
+	ck_assert_uint_gt(hk_set_grow(i, HK_RAN_FULL), info->capacity_one_way);
+	for (unsigned misses = 0; misses < 20; misses++) {
+		hk_set_grow(i, HK_RAN_EMPTY);
+		hk_set_grow(i, HK_RAN_FULL);
+	}
+	ck_assert_uint_eq(hk_set_capacity(set, i), info->capacity);
+	/* What is there stays, whichever comes next. */
+	ck_assert_uint_eq(hk_set_grow(i, HK_RAN_FULL), info->capacity);
+	ck_assert_uint_eq(capacity_bytes(set), hk_sets_limit());
+	/* An interval ago is as if never. */
+	pass_interval();
+	pass_interval();
+	for (unsigned misses = 0; misses < 20; misses++)
+		hk_set_grow(i, HK_RAN_FULL);
+	ck_assert_uint_eq(hk_set_capacity(set, i), info->capacity_one_way);
+}
+END_TEST
+
 /* Hits alone do not take a slow path, but they change the count. */
 START_TEST(what_hits_have_touched_stays)
 {
@@ -780,7 +810,7 @@ START_TEST(what_hits_have_touched_stays)
 	ck_assert_uint_eq(hk_set_capacity(set, i), 32);
 	for (unsigned k = 0; k < 20; k++)
 		put(i, blocks[k]);
-	ck_assert(!set->use[i].busy);
+	ck_assert(!set->use[i].miss);
 	pass_interval();
 	ck_assert_uint_eq(hk_set_count(set, i), 20);
 	pass_interval();
@@ -800,7 +830,7 @@ START_TEST(what_has_grown_is_not_kept_for_hits)
 	ck_assert_uint_gt(hk_set_count(set, i), 50);
 	ck_assert_uint_gt(hk_set_capacity(set, i), 32);
 	blocks[0] = get(i);
-	ck_assert(!set->use[i].busy);
+	ck_assert(!set->use[i].miss);
 	pass_interval();
 	ck_assert_uint_eq(hk_set_capacity(set, i), 32);
 	ck_assert_uint_eq(hk_set_count(set, i), 0);
@@ -890,6 +920,7 @@ static void add_common(TCase *tcase)
 	tcase_add_test(tcase, stopped_it_is_left_alone);
 	tcase_add_test(tcase, a_drain_empties_one_set);
 	tcase_add_test(tcase, capacities_grow_on_misses_within_the_budget);
+	tcase_add_test(tcase, the_most_room_is_for_those_that_run_empty_and_full);
 	tcase_add_test(tcase, a_hot_class_reaches_its_full_capacity);
 	tcase_add_test(tcase, when_the_budget_is_spent_nothing_grows);
 	tcase_add_test(tcase, a_resize_empties_and_lays_out);
