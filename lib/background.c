@@ -298,7 +298,7 @@ static void tell_main_ended(void *unused)
 	ring();
 }
 
-void hk_background_init(void)
+HK_STARTUP void hk_background_init(void)
 {
 	/* A library that is loaded late is not the allocator, and has nothing to do. */
 	if (hk_os_thread_id() != (uint64_t)getpid())

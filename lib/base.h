@@ -34,6 +34,13 @@
 #define HK_HIDDEN __attribute__((visibility("hidden"))) /* reached without the GOT */
 /* With a fast path inside, which lies on two cache lines then instead of on three. */
 #define HK_ENTRY __attribute__((visibility("default"), aligned(64)))
+/*
+ * What runs, is read and is written when a process starts lies together, so that one that
+ * then does nothing has few pages of ours: 16 at a time are mapped around each that is
+ * touched, and .data is written anyway, for the loader's sake.
+ */
+#define HK_STARTUP __attribute__((section(".text.startup")))
+#define HK_STARTUP_DATA __attribute__((section(".data")))
 #define HK_PRINTF(string, first) __attribute__((format(printf, string, first)))
 
 #if defined(__SANITIZE_THREAD__)

@@ -23,13 +23,13 @@ enum option_when { RUNTIME, START };
 struct option {
 	const char *name; /* as in the environment, without the prefix */
 	enum option_type type;
-	const char *value;
+	const char *value; /* the default */
 	enum option_when when;
 	const char *words;
 };
 
 static const struct option options[HK_OPTIONS] = {
-#define HK_OPTION(name, type, value, when, words, help) \
+#define HK_OPTION(name, type, value, number, when, words, help) \
 	{ #name, type, value, when, words },
 #include "options.def"
 #undef HK_OPTION
@@ -40,11 +40,16 @@ static const struct option options[HK_OPTIONS] = {
 #define KEPT_FD_MIN 200 /* out of the way of programs that count on low numbers */
 #define NAME_MAX_LENGTH HK_OPTION_NAME_MAX
 
-_Atomic uint64_t hk_option_numbers[HK_OPTIONS];
-struct hk_lock hk_config_lock;
+_Atomic uint64_t hk_option_numbers[HK_OPTIONS] = {
+#define HK_OPTION(name, type, value, number, when, words, help) number,
+#include "options.def"
+#undef HK_OPTION
+};
+
+struct hk_lock hk_config_lock HK_STARTUP_DATA;
 
 static char stats_file[4096]; /* of HAKMEM_STATS=exit:FILE; empty: stderr */
-static bool environment_read;
+static bool environment_read HK_STARTUP_DATA;
 
 /*
  * Standard error as it was when HAKMEM_STATS=exit was read: programs close theirs before the
@@ -341,7 +346,15 @@ static void read_variable(const char *name)
 	report_unknown(name, length);
 }
 
-void hk_config_read_environment(void)
+/* Letter by letter, so that neither a string of ours nor a function of libc's is touched. */
+static bool has_prefix(const char *variable)
+{
+	return variable[0] == 'H' && variable[1] == 'A' && variable[2] == 'K' &&
+	       variable[3] == 'M' && variable[4] == 'E' && variable[5] == 'M' &&
+	       variable[6] == '_';
+}
+
+HK_STARTUP void hk_config_read_environment(void)
 {
 	if (environment_read || !environ)
 		return;
@@ -350,15 +363,9 @@ void hk_config_read_environment(void)
 	if (getauxval(AT_SECURE))
 		return;
 	for (char **variable = environ; *variable; variable++) {
-		if (!strncmp(*variable, PREFIX, PREFIX_LENGTH) && strchr(*variable, '='))
+		if (has_prefix(*variable) && strchr(*variable, '='))
 			read_variable(*variable + PREFIX_LENGTH);
 	}
-}
-
-void hk_config_init(void)
-{
-	for (unsigned i = 0; i < HK_OPTIONS; i++)
-		hk_assert(store((enum hk_option)i, options[i].value));
 }
 
 /* ---- GET and SET ---- */

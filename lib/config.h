@@ -12,7 +12,7 @@
 #include "lock.h"
 
 enum hk_option {
-#define HK_OPTION(name, type, value, when, words, help) HK_OPTION_##name,
+#define HK_OPTION(name, type, value, number, when, words, help) HK_OPTION_##name,
 #include "options.def"
 #undef HK_OPTION
 	HK_OPTIONS
@@ -38,10 +38,9 @@ static inline enum hk_thp hk_config_thp(void)
 }
 
 /*
- * Set the defaults; then, when the environment is there (it is not, before libc's own
- * constructor), read it once.  Says on stderr what it cannot understand.
+ * When the environment is there (it is not, before libc's own constructor), read it once; till
+ * then the defaults hold.  Says on stderr what it cannot understand.
  */
-void hk_config_init(void);
 void hk_config_read_environment(void);
 
 /* HAKMEM_GET and HAKMEM_SET: 0, or ENOENT, EACCES, EINVAL. */

@@ -4,8 +4,6 @@
  */
 #include "init.h"
 
-#include <pthread.h>
-
 #include "background.h"
 #include "config.h"
 #include "dump.h"
@@ -14,7 +12,7 @@
 #include "sets.h"
 #include "size_class.h"
 
-_Atomic bool hk_ready;
+_Atomic bool hk_ready HK_STARTUP_DATA;
 
 /* The version, for those who have only the file: "hakmem doctor" reads this note. */
 static const struct {
@@ -25,9 +23,17 @@ static const struct {
 	sizeof("hakmem"), sizeof(HK_VERSION), 1, "hakmem", HK_VERSION
 };
 
-struct hk_lock hk_init_lock;
+struct hk_lock hk_init_lock HK_STARTUP_DATA;
 
-void hk_init_slow(void)
+/*
+ * What pthread_atfork() calls (Linux Standard Base, libc): that itself is linked into each
+ * object, and so would be at the far end of ours (HK_STARTUP).
+ */
+extern void *__dso_handle HK_HIDDEN;
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+		      void *object);
+
+HK_STARTUP void hk_init_slow(void)
 {
 	hk_lock(&hk_init_lock);
 	if (atomic_load_explicit(&hk_ready, memory_order_relaxed)) {
@@ -37,7 +43,6 @@ void hk_init_slow(void)
 	/* None of these may allocate: a call of malloc would come back here. */
 	hk_os_init();
 	hk_size_class_init();
-	hk_config_init();
 	hk_config_read_environment();
 	hk_sets_init();
 	atomic_store_explicit(&hk_ready, true, memory_order_release);
@@ -46,7 +51,7 @@ void hk_init_slow(void)
 	 * This may.  First of all handlers to be registered, ours are the last to run before
 	 * fork() and the first after it, so those of others may allocate.
 	 */
-	pthread_atfork(hk_fork_prepare, hk_fork_parent, hk_fork_child);
+	__register_atfork(hk_fork_prepare, hk_fork_parent, hk_fork_child, __dso_handle);
 }
 
 /* If the first call came before libc's constructor, the environment was not yet there. */

@@ -46,7 +46,7 @@ static bool told_to_fail(enum hk_os_call call)
 #define told_to_fail(call) false
 #endif
 
-void hk_os_init(void)
+HK_STARTUP void hk_os_init(void)
 {
 	size_t size = getauxval(AT_PAGESZ);
 
@@ -179,7 +179,7 @@ size_t hk_os_mapped(void)
 	return atomic_load_explicit(&mapped, memory_order_relaxed);
 }
 
-bool hk_os_membarrier(int command)
+HK_STARTUP bool hk_os_membarrier(int command)
 {
 	int kept = errno;
 	bool done = syscall(SYS_membarrier, command, 0, 0) == 0;
@@ -188,7 +188,7 @@ bool hk_os_membarrier(int command)
 	return done;
 }
 
-static size_t read_file(const char *path, char *buffer, size_t size)
+HK_STARTUP static size_t read_file(const char *path, char *buffer, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t length;
@@ -204,15 +204,18 @@ static size_t read_file(const char *path, char *buffer, size_t size)
 }
 
 /* "MAX PERIOD" of cgroup v2, in microseconds; UINT_MAX: no limit, or none that we can read. */
-static unsigned cgroup_cpus(void)
+HK_STARTUP static unsigned cgroup_cpus(void)
 {
-	static const char root[] = "/sys/fs/cgroup", file[] = "/cpu.max";
+	static char own[] HK_STARTUP_DATA = "/proc/self/cgroup",
+			  unified[] HK_STARTUP_DATA = "0::/",
+			  root[] HK_STARTUP_DATA = "/sys/fs/cgroup",
+			  file[] HK_STARTUP_DATA = "/cpu.max";
 	char text[512], path[sizeof(root) + sizeof(text) + sizeof(file)], *group, *end;
 	unsigned long quota, period;
 
-	if (!read_file("/proc/self/cgroup", text, sizeof(text)))
+	if (!read_file(own, text, sizeof(text)))
 		return UINT_MAX;
-	group = strstr(text, "0::/");
+	group = strstr(text, unified);
 	if (!group)
 		return UINT_MAX;
 	group += 3;
@@ -231,7 +234,7 @@ static unsigned cgroup_cpus(void)
 	return (unsigned)((quota + period - 1) / period);
 }
 
-unsigned hk_os_cpus(void)
+HK_STARTUP unsigned hk_os_cpus(void)
 {
 	int kept = errno;
 	unsigned long
@@ -239,8 +242,10 @@ unsigned hk_os_cpus(void)
 	unsigned allowed = 0, limited = cgroup_cpus();
 	long bytes = syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
 
+	/* Not by __builtin_popcountl(), which is a function of libgcc's. */
 	for (long i = 0; i < bytes / (long)sizeof(mask[0]); i++)
-		allowed += (unsigned)__builtin_popcountl(mask[i]);
+		for (; mask[i]; mask[i] &= mask[i] - 1)
+			allowed++;
 	if (!allowed)
 		allowed = 1024;
 	errno = kept;
@@ -265,7 +270,7 @@ uint64_t hk_os_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + 1;
 }
 
-uint64_t hk_os_thread_id(void)
+HK_STARTUP uint64_t hk_os_thread_id(void)
 {
 	return (uint64_t)syscall(SYS_gettid);
 }

@@ -32,14 +32,14 @@ __attribute__((weak)) extern const ptrdiff_t __rseq_offset;
 __attribute__((weak)) extern const unsigned int __rseq_size;
 
 struct hk_cpu_sets hk_cpu_sets;
-ptrdiff_t hk_rseq_area, hk_rseq_id;
+ptrdiff_t hk_rseq_area HK_STARTUP_DATA, hk_rseq_id HK_STARTUP_DATA;
 
 static bool register_fence(void)
 {
 	return hk_os_membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ);
 }
 
-void hk_rseq_init(bool wanted)
+HK_STARTUP void hk_rseq_init(bool wanted)
 {
 	bool concurrency_ids = getauxval(AT_RSEQ_FEATURE_SIZE) >=
 			       offsetof(struct area, mm_cid) + sizeof(uint32_t);

@@ -410,7 +410,7 @@ bool hk_sets_ready(void)
 	return true;
 }
 
-void hk_sets_init(void)
+HK_STARTUP void hk_sets_init(void)
 {
 	atomic_store_explicit(&cpus, hk_os_cpus(), memory_order_relaxed);
 	/* In the debug library a thread can look into its magazine at every free. */

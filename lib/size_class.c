@@ -147,7 +147,7 @@ static size_t pool_size(size_t size)
 	return wide;
 }
 
-unsigned hk_size_class_routed(size_t size)
+HK_STARTUP unsigned hk_size_class_routed(size_t size)
 {
 	enum hk_profile profile = atomic_load_explicit(&current_profile,
 						       memory_order_relaxed);
@@ -158,7 +158,7 @@ unsigned hk_size_class_routed(size_t size)
 }
 
 /* Any mixture of old and new entries is valid: a block knows its own class. */
-void hk_fast_path_set(bool on)
+HK_STARTUP void hk_fast_path_set(bool on)
 {
 	atomic_store_explicit(&hk_fast_max, on ? HK_CLASS_MAX : 0, memory_order_relaxed);
 	for (size_t i = 0; i <= HK_TINY_MAX; i++)
@@ -167,13 +167,13 @@ void hk_fast_path_set(bool on)
 				      memory_order_relaxed);
 }
 
-void hk_route_set(enum hk_profile profile)
+HK_STARTUP void hk_route_set(enum hk_profile profile)
 {
 	atomic_store_explicit(&current_profile, (uint8_t)profile, memory_order_relaxed);
 	hk_fast_path_set(atomic_load_explicit(&hk_fast_max, memory_order_relaxed) != 0);
 }
 
-void hk_size_class_init(void)
+HK_STARTUP void hk_size_class_init(void)
 {
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
 		lay_out(i);

@@ -88,7 +88,7 @@ bool hk_superslab_unmap(struct hk_superslab *superslab)
 	return true;
 }
 
-void hk_bitmap_place(struct hk_size_class *info)
+HK_STARTUP void hk_bitmap_place(struct hk_size_class *info)
 {
 	if (info->bitmap_words <= HK_BITMAP_INLINE_WORDS) {
 		info->bitmap_base = offsetof(struct hk_superslab, slab[0].bitmap);

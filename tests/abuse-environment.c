@@ -12,7 +12,7 @@
 #include <sys/auxv.h>
 
 static const char *const options[] = {
-#define HK_OPTION(name, type, text, when, words, help) #name,
+#define HK_OPTION(name, type, text, number, when, words, help) #name,
 #include "../lib/options.def"
 #undef HK_OPTION
 };

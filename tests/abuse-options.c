@@ -14,7 +14,7 @@ struct option {
 static const struct option options[] = {
 #define RUNTIME false
 #define START true
-#define HK_OPTION(name, type, text, when, words, help) { #name, text, when },
+#define HK_OPTION(name, type, text, number, when, words, help) { #name, text, when },
 #include "../lib/options.def"
 #undef HK_OPTION
 };

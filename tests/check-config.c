@@ -16,7 +16,7 @@ struct option {
 };
 
 static const struct option options[] = {
-#define HK_OPTION(name, type, value, when, words, help) \
+#define HK_OPTION(name, type, value, number, when, words, help) \
 	{ #name, #type, value, #when, words },
 #include "options.def"
 #undef HK_OPTION

@@ -98,7 +98,7 @@ done
 
 # ---- Options: hakmem(3) -------------------------------------------------------------
 
-table options.def HK_OPTION 'name, type, value, when, words, help' \
+table options.def HK_OPTION 'name, type, value, number, when, words, help' \
 	'#name #type value #when words' | sed -e 's/"//g' -e '/^$/d' >options
 ok "options.def has options" grep -q '^TINY_PROFILE WORD conservative RUNTIME' options
 section "$man/hakmem.3" ENVIRONMENT >environment
