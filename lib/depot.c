@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * depot.c - see depot.h.  Under the class's lock; makes no system call.
+ * depot.c - see depot.h.  Under the class's lock; only the purge makes a system call.
  */
 #include "depot.h"
 
 #include <string.h>
 
+#include "os.h"
 #include "slab.h"
 
-static void *blocks_of[HK_CLASSES + 1][HK_DEPOT_MAX + HK_BATCH + 1];
+/* What may come on top before it is settled is a batch and one more. */
+#define ROW (HK_DEPOT_MAX + 2 * HK_BATCH)
+
+/* Each class in pages of its own, where they are of 4 or 8 KiB. */
+static _Alignas(8192) void *blocks_of[HK_CLASSES + 1][ROW];
 
 void hk_depot_place_locked(unsigned size_class)
 {
@@ -55,4 +60,17 @@ bool hk_depot_age_locked(unsigned size_class, const char *function)
 
 	depot->low = depot->count;
 	return tidy;
+}
+
+void hk_depot_purge_locked(unsigned size_class)
+{
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+	uintptr_t page = hk_os_page_size, first, end;
+
+	if (depot->count || !depot->blocks)
+		return;
+	first = hk_align_up((uintptr_t)depot->blocks, page);
+	end = (uintptr_t)(depot->blocks + ROW) & ~(page - 1);
+	if (first < end)
+		hk_os_purge((void *)first, end - first);
 }

@@ -47,4 +47,7 @@ static inline void hk_depot_taken_locked(struct hk_depot *depot, uint32_t n)
 /* The end of an interval: drain what nobody has touched in it. */
 bool hk_depot_age_locked(unsigned size_class, const char *function);
 
+/* Where it is empty, the pages that its blocks were noted in go back. */
+void hk_depot_purge_locked(unsigned size_class);
+
 #endif /* HK_DEPOT_H */

@@ -466,7 +466,7 @@ static bool flush_own(struct hk_flushed *flushed, const char *function)
 	return tidy;
 }
 
-static bool flush_depots(struct hk_flushed *flushed, const char *function)
+static bool flush_depots(struct hk_flushed *flushed, bool release, const char *function)
 {
 	bool tidy = false;
 
@@ -475,6 +475,8 @@ static bool flush_depots(struct hk_flushed *flushed, const char *function)
 		flushed->blocks += hk_classes[i].depot.count;
 		flushed->bytes += hk_classes[i].depot.count * hk_class_size(i);
 		tidy |= hk_depot_drain_locked(i, hk_classes[i].depot.count, function);
+		if (release)
+			hk_depot_purge_locked(i);
 		hk_unlock(&hk_classes[i].lock);
 	}
 	return tidy;
@@ -513,7 +515,7 @@ void hk_magazine_flush(bool all, struct hk_flushed *flushed, const char *functio
 	*flushed = (struct hk_flushed){ 0 };
 	if (all) {
 		tidy = flush_sets(flushed, false, function);
-		tidy |= flush_depots(flushed, function);
+		tidy |= flush_depots(flushed, false, function);
 	} else {
 		tidy = flush_own(flushed, function);
 	}
@@ -527,7 +529,7 @@ void hk_magazine_release(struct hk_flushed *flushed, const char *function)
 
 	*flushed = (struct hk_flushed){ 0 };
 	tidy = flush_sets(flushed, true, function);
-	tidy |= flush_depots(flushed, function);
+	tidy |= flush_depots(flushed, true, function);
 	if (tidy)
 		hk_pool_tidy();
 }

@@ -4,6 +4,8 @@
  */
 #include "libcheck.h"
 
+#include <sys/mman.h>
+
 #include "slab.h"
 #include "magazine.h"
 #include "pool.h"
@@ -184,6 +186,48 @@ START_TEST(a_drain_lowers_the_mark)
 }
 END_TEST
 
+/* Pages of the first n notes that are resident. */
+static size_t resident_pages(const struct hk_depot *depot, size_t n)
+{
+	uintptr_t first = hk_align_up((uintptr_t)depot->blocks, hk_os_page_size);
+	uintptr_t end = (uintptr_t)(depot->blocks + n) & ~(hk_os_page_size - 1);
+	unsigned char there[16];
+	size_t pages = (end - first) / hk_os_page_size, count = 0;
+
+	ck_assert_uint_le(pages, sizeof(there));
+	ck_assert_int_eq(mincore((void *)first, end - first, there), 0);
+	for (size_t k = 0; k < pages; k++)
+		count += there[k] & 1u;
+	return count;
+}
+
+START_TEST(an_empty_ones_pages_go_back)
+{
+	unsigned i = hk_size_class_exact(16);
+	struct hk_depot *depot = &hk_classes[i].depot;
+	void *last;
+
+	if (hk_os_page_size > 8192)
+		return;
+	hk_lock(&hk_classes[i].lock);
+	stack(i, HK_DEPOT_MAX);
+	last = depot->blocks[HK_DEPOT_MAX - 1];
+	hk_depot_purge_locked(i);
+	ck_assert_uint_eq(resident_pages(depot, HK_DEPOT_MAX),
+			  HK_DEPOT_MAX * sizeof(void *) / hk_os_page_size);
+	ck_assert_ptr_eq(depot->blocks[HK_DEPOT_MAX - 1], last);
+	hk_depot_drain_locked(i, HK_DEPOT_MAX, "test");
+	hk_depot_purge_locked(i);
+	ck_assert_uint_eq(resident_pages(depot, HK_DEPOT_MAX), 0);
+	stack(i, HK_DEPOT_MAX);
+	ck_assert_uint_gt(resident_pages(depot, HK_DEPOT_MAX), 0);
+	hk_unlock(&hk_classes[i].lock);
+	release_all();
+	ck_assert_uint_eq(resident_pages(depot, HK_DEPOT_MAX), 0);
+	check_all();
+}
+END_TEST
+
 static void drain_twice_in(void *argument)
 {
 	unsigned i = *(unsigned *)argument;
@@ -304,6 +348,7 @@ int main(void)
 	tcase_add_test(tcase, it_is_bounded_in_bytes);
 	tcase_add_test(tcase, what_was_not_touched_leaves);
 	tcase_add_test(tcase, a_drain_lowers_the_mark);
+	tcase_add_test(tcase, an_empty_ones_pages_go_back);
 	tcase_add_test(tcase, a_block_that_lies_there_twice_is_told);
 	add_both_forms(suite, setup, teardown, add_tests);
 	return run_suite(suite);
