@@ -154,9 +154,12 @@ static void find_out(void **block, size_t most)
 	}
 	reach = until_refill(block);
 	taken = reach;
+	/* A whole batch, not what is left of the depot's last. */
 	for (int i = 0; i < 3; i++) {
-		batch = until_refill(block + taken);
-		taken += batch;
+		size_t calls = until_refill(block + taken);
+
+		batch = batch > calls ? batch : calls;
+		taken += calls;
 	}
 	for (; taken < most; taken++)
 		block[taken] = take();
@@ -171,9 +174,9 @@ static void find_out(void **block, size_t most)
 			 most);
 	release(block + without_drain, most - without_drain, most, NULL);
 	/* Of the depot's room, what the two ends of a run may need. */
-	if (without_drain < reach + 3 * batch)
+	without_drain -= without_drain < reach + 2 * batch ? batch / 2 : batch;
+	if (without_drain < reach + batch)
 		load_die("%zu-byte blocks: the depot holds too few", size);
-	without_drain -= batch;
 }
 
 static double time_hits(struct samples *samples, void **block)
@@ -189,7 +192,7 @@ static double time_hits(struct samples *samples, void **block)
 static double time_depot(void **block, double hit_run, struct samples *refill,
 			 struct samples *spill)
 {
-	size_t skipped = reach + batch;
+	size_t skipped = reach;
 	uint64_t refills, spills, refills_after, spills_after;
 
 	allocate(block, without_drain, without_drain, NULL);
