@@ -11,14 +11,23 @@
 
 /* What may come on top before it is settled is a batch and one more. */
 #define ROW (HK_DEPOT_MAX + 2 * HK_BATCH)
+#define ROW_ALIGNMENT 8192
+_Static_assert(ROW * sizeof(void *) % ROW_ALIGNMENT == 0,
+	       "as the first row, so the others");
 
-/* Each class in pages of its own, where they are of 4 or 8 KiB. */
-static _Alignas(8192) void *blocks_of[HK_CLASSES + 1][ROW];
+/*
+ * Each class in pages of its own, where they are of 4 or 8 KiB.  Aligned by hand: the linker
+ * would align all of .bss, and a process that does nothing would have a page more.
+ */
+static void *rows[(HK_CLASSES + 2) * ROW];
 
 void hk_depot_place_locked(unsigned size_class)
 {
-	if (HK_UNLIKELY(!hk_classes[size_class].depot.blocks))
-		hk_classes[size_class].depot.blocks = blocks_of[size_class];
+	struct hk_depot *depot = &hk_classes[size_class].depot;
+
+	if (HK_UNLIKELY(!depot->blocks))
+		depot->blocks = (void **)hk_align_up((uintptr_t)rows, ROW_ALIGNMENT) +
+				(size_t)size_class * ROW;
 }
 
 bool hk_depot_drain_locked(unsigned size_class, uint32_t n, const char *function)
