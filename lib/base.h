@@ -41,6 +41,9 @@
  */
 #define HK_STARTUP __attribute__((section(".text.startup")))
 #define HK_STARTUP_DATA __attribute__((section(".data")))
+#ifndef HK_DEBUG
+#define HK_DEBUG 0 /* 1: the debug library */
+#endif
 #define HK_PRINTF(string, first) __attribute__((format(printf, string, first)))
 
 #if defined(__SANITIZE_THREAD__)

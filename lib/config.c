@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #include "background.h"
-#include "debug/poison.h"
+#include "debug/options.h"
 #include "fatal.h"
+#include "parse.h"
 #include "size_class.h"
 
 enum option_type { WORD, COUNT, SIZE, MILLISECONDS, STATS, DEBUG };
@@ -38,7 +39,6 @@ static const struct option options[HK_OPTIONS] = {
 #define PREFIX "HAKMEM_"
 #define PREFIX_LENGTH (sizeof(PREFIX) - 1)
 #define KEPT_FD_MIN 200 /* out of the way of programs that count on low numbers */
-#define NAME_MAX_LENGTH HK_OPTION_NAME_MAX
 
 _Atomic uint64_t hk_option_numbers[HK_OPTIONS] = {
 #define HK_OPTION(name, type, value, number, when, words, help) number,
@@ -48,7 +48,8 @@ _Atomic uint64_t hk_option_numbers[HK_OPTIONS] = {
 
 struct hk_lock hk_config_lock HK_STARTUP_DATA;
 
-static char stats_file[4096]; /* of HAKMEM_STATS=exit:FILE; empty: stderr */
+static char stats_file[4096];           /* of HAKMEM_STATS=exit:FILE; empty: stderr */
+static char debug_words[64] = "poison"; /* HAKMEM_DEBUG, as far as HAKMEM_GET has room */
 static bool environment_read HK_STARTUP_DATA;
 
 /*
@@ -62,39 +63,7 @@ static struct {
 	ino_t inode;
 } kept_stderr = { .fd = -1 };
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 /* ---- values ---- */
-
-/* Up to end: digits, and for sizes a unit.  false: not such a number, or beyond 64 bits. */
-static bool parse_number(const char *text, const char *end, bool units, uint64_t *number)
-{
-	static const char unit_names[] = "kmgtpe";
-	const char *digits = text, *unit;
-	uint64_t value = 0;
-	unsigned shift;
-
-	for (; text < end && *text >= '0' && *text <= '9'; text++) {
-		if (__builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
-			return false;
-	}
-	*number = value;
-	if (text == digits || text == end)
-		return text != digits;
-	unit = units ? memchr(unit_names, lower(*text), sizeof(unit_names) - 1) : NULL;
-	if (!unit || text + 1 != end)
-		return false;
-	shift = 10 * (unsigned)(unit - unit_names + 1);
-	/* 16E is one more than fits: it stands for the largest value. */
-	if (value > UINT64_MAX >> shift && !(shift == 60 && value == 16))
-		return false;
-	*number = value > UINT64_MAX >> shift ? UINT64_MAX : value << shift;
-	return true;
-}
 
 static bool parse_in_range(const struct option *option, const char *text,
 			   uint64_t *number)
@@ -103,45 +72,10 @@ static bool parse_in_range(const struct option *option, const char *text,
 	bool units = option->type == SIZE;
 	uint64_t lowest, highest;
 
-	hk_assert(dots && parse_number(option->words, dots, true, &lowest) &&
-		  parse_number(dots + 2, dots + strlen(dots), true, &highest));
-	return parse_number(text, text + strlen(text), units, number) &&
+	hk_assert(dots && hk_parse_number(option->words, dots, true, &lowest) &&
+		  hk_parse_number(dots + 2, dots + strlen(dots), true, &highest));
+	return hk_parse_number(text, text + strlen(text), units, number) &&
 	       *number >= lowest && *number <= highest;
-}
-
-/*
- * The word number index of "a|b|c"; its length, or 0 past the last.  strchr(), which every
- * process has called before: strcspn() would bring in 128 KiB of libc that an idle one has
- * not touched.
- */
-static size_t word_at(const char *words, unsigned index, const char **word)
-{
-	const char *end;
-
-	for (; index; index--) {
-		words = strchr(words, '|');
-		if (!words)
-			return 0;
-		words++;
-	}
-	*word = words;
-	end = strchr(words, '|');
-	return end ? (size_t)(end - words) : strlen(words);
-}
-
-static bool parse_word(const struct option *option, const char *text, size_t length,
-		       uint64_t *number)
-{
-	const char *word;
-	size_t word_length;
-
-	for (unsigned i = 0; (word_length = word_at(option->words, i, &word)) != 0; i++) {
-		if (word_length == length && !memcmp(word, text, length)) {
-			*number = i;
-			return true;
-		}
-	}
-	return false;
 }
 
 static bool is_kept_stderr(int fd)
@@ -165,6 +99,28 @@ static void keep_stderr(void)
 	errno = kept;
 }
 
+#if HK_DEBUG
+static bool store_debug(const char *text)
+{
+	const char *word, *nearest;
+	size_t length;
+
+	if (!hk_debug_options_parse(text, &word, &length, &nearest))
+		return false;
+	/* The report at exit goes where messages went before. */
+	if (hk_debug_options.leaks != HK_LEAKS_NONE)
+		keep_stderr();
+	strncpy(debug_words, text, sizeof(debug_words) - 1);
+	return true;
+}
+#else
+static bool store_debug(const char *text)
+{
+	(void)text;
+	return false;
+}
+#endif
+
 /* Parse and, only if it is valid, store. */
 static bool store(enum hk_option which, const char *text)
 {
@@ -174,14 +130,16 @@ static bool store(enum hk_option which, const char *text)
 
 	switch (option->type) {
 	case WORD:
-	case DEBUG:
-		if (!parse_word(option, text, strlen(text), &number))
+		if (!hk_parse_word(option->words, text, strlen(text), &number))
 			return false;
 		break;
+	case DEBUG:
+		return store_debug(text);
 	case STATS:
 		if (!strncmp(text, "exit:", 5) && text[5])
 			file = text + 5;
-		if (!parse_word(option, text, *file ? 4 : strlen(text), &number) ||
+		if (!hk_parse_word(option->words, text, *file ? 4 : strlen(text),
+				   &number) ||
 		    strlen(file) >= sizeof(stats_file))
 			return false;
 		/* The empty name is not written: the buffer's pages stay untouched. */
@@ -228,10 +186,13 @@ static void print_value(enum hk_option which, char *value, size_t size)
 	size_t length;
 
 	switch (option->type) {
-	case WORD:
 	case DEBUG:
+		hk_assert(sizeof(debug_words) <= size);
+		strcpy(value, debug_words);
+		break;
+	case WORD:
 	case STATS:
-		length = word_at(option->words, (unsigned)number, &word);
+		length = hk_word_at(option->words, (unsigned)number, &word);
 		hk_assert(length < size);
 		memcpy(value, word, length);
 		value[length] = '\0';
@@ -247,32 +208,6 @@ static void print_value(enum hk_option which, char *value, size_t size)
 
 /* ---- messages ---- */
 
-/* Levenshtein's distance, with one row of the table; strings beyond a row are far apart. */
-static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-	size_t row[NAME_MAX_LENGTH + 1];
-
-	if (a_length > NAME_MAX_LENGTH || b_length > NAME_MAX_LENGTH)
-		return SIZE_MAX;
-	for (size_t j = 0; j <= b_length; j++)
-		row[j] = j;
-	for (size_t i = 1; i <= a_length; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= b_length; j++) {
-			size_t change = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
-
-			diagonal = row[j];
-			row[j] = row[j - 1] + 1 < row[j] + 1 ? row[j - 1] + 1
-							     : row[j] + 1;
-			if (change < row[j])
-				row[j] = change;
-		}
-	}
-	return row[b_length];
-}
-
 static void report_unknown(const char *name, size_t length)
 {
 	struct hk_text text;
@@ -280,8 +215,8 @@ static void report_unknown(const char *name, size_t length)
 	const char *nearest = options[0].name;
 
 	for (unsigned i = 0; i < HK_OPTIONS; i++) {
-		size_t d = distance(name, length, options[i].name,
-				    strlen(options[i].name));
+		size_t d = hk_distance(name, length, options[i].name,
+				       strlen(options[i].name));
 
 		if (d < best) {
 			best = d;
@@ -296,6 +231,31 @@ static void report_unknown(const char *name, size_t length)
 	hk_text_close(&text);
 }
 
+#if HK_DEBUG
+/* Of a list, the first word that was not understood. */
+static void report_debug(const struct option *option, const char *value)
+{
+	const char *word = value, *nearest = option->value;
+	struct hk_text text;
+	size_t length = 0;
+
+	hk_debug_options_parse(value, &word, &length, &nearest);
+	hk_message_open(&text, HK_BAD_VALUE);
+	hk_text(&text, "\"");
+	for (size_t i = 0; i < length; i++)
+		hk_text(&text, "%c", word[i]);
+	hk_text(&text, "\" for " PREFIX "%s (did you mean \"%s\"?), using \"%s\"\n",
+		option->name, nearest, option->value);
+	hk_text_close(&text);
+}
+#else
+static void report_debug(const struct option *option, const char *value)
+{
+	(void)option;
+	(void)value;
+}
+#endif
+
 static void report_value(const struct option *option, const char *value)
 {
 	struct hk_text text;
@@ -307,9 +267,9 @@ static void report_value(const struct option *option, const char *value)
 	if (strstr(option->words, "..")) {
 		hk_text(&text, "want %s", option->words);
 	} else {
-		for (unsigned i = 0; (length = word_at(option->words, i, &word)) != 0;
+		for (unsigned i = 0; (length = hk_word_at(option->words, i, &word)) != 0;
 		     i++) {
-			size_t d = distance(value, strlen(value), word, length);
+			size_t d = hk_distance(value, strlen(value), word, length);
 
 			if (!nearest || d < best) {
 				best = d;
@@ -337,9 +297,13 @@ static void read_variable(const char *name)
 
 		if (strlen(known) != length || memcmp(known, name, length) != 0)
 			continue;
-		if (options[i].type == DEBUG && !HK_POISON)
+		if (options[i].type == DEBUG && !HK_DEBUG)
 			return; /* says nothing to the production library */
-		if (!store((enum hk_option)i, name + length + 1))
+		if (store((enum hk_option)i, name + length + 1))
+			return;
+		if (options[i].type == DEBUG)
+			report_debug(&options[i], name + length + 1);
+		else
 			report_value(&options[i], name + length + 1);
 		return;
 	}
@@ -377,7 +341,7 @@ static int find(const char *name)
 		const char *known = options[i].name;
 		size_t length = strlen(known), same = 0;
 
-		while (same < length && lower(known[same]) == name[same])
+		while (same < length && hk_lower(known[same]) == name[same])
 			same++;
 		if (same == length && !name[length])
 			return (int)i;
@@ -391,7 +355,7 @@ int hk_config_get(const char *name, char *value, size_t size)
 
 	if (which < 0)
 		return ENOENT;
-	if (options[which].type == DEBUG && !HK_POISON)
+	if (options[which].type == DEBUG && !HK_DEBUG)
 		return ENOTSUP;
 	hk_lock(&hk_config_lock);
 	print_value((enum hk_option)which, value, size);
@@ -421,8 +385,13 @@ void hk_config_name(enum hk_option which, char *name)
 	const char *known = options[which].name;
 
 	do
-		*name++ = lower(*known);
+		*name++ = hk_lower(*known);
 	while (*known++);
+}
+
+int hk_config_stderr(void)
+{
+	return is_kept_stderr(kept_stderr.fd) ? kept_stderr.fd : STDERR_FILENO;
 }
 
 int hk_config_open_stats(void)

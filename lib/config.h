@@ -51,6 +51,9 @@ int hk_config_set(const char *name, const char *value);
 #define HK_OPTION_NAME_MAX 32
 void hk_config_name(enum hk_option option, char *name);
 
+/* Standard error as it was at the start, if it was kept then; else as it is. */
+int hk_config_stderr(void);
+
 /* A descriptor for HAKMEM_STATS=exit: the file it names, else stderr; -1: neither. */
 int hk_config_open_stats(void);
 

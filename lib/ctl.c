@@ -11,7 +11,7 @@
 #include "check.h"
 #include "config.h"
 #include "dump.h"
-#include "heap.h"
+#include "front.h"
 #include "init.h"
 #include "query.h"
 #include "stats.h"
@@ -19,11 +19,13 @@
 static int flush(void *arg)
 {
 	struct hakmem_flush *flush = arg;
-	struct hk_flushed flushed;
+	struct hk_flushed flushed, again;
 
 	if (flush->scope > HAKMEM_SELF || flush->reserved)
 		return EINVAL;
 	hk_magazine_flush(flush->scope == HAKMEM_ALL, &flushed, "hakmem_ctl");
+	if (flush->scope == HAKMEM_ALL && hk_front_flush(&flushed, "hakmem_ctl"))
+		hk_magazine_flush(true, &again, "hakmem_ctl");
 	hk_stats_flushed();
 	flush->blocks = flushed.blocks;
 	flush->bytes = flushed.bytes;
@@ -91,6 +93,7 @@ static int set_option(void *arg)
 static int query(void *arg)
 {
 	hk_query(arg);
+	hk_front_query(arg);
 	return 0;
 }
 
@@ -98,7 +101,13 @@ static int check(void *arg)
 {
 	(void)arg;
 	hk_check();
+	hk_front_check("hakmem_ctl");
 	return 0;
+}
+
+static int leaks(void *arg)
+{
+	return hk_front_leaks(arg);
 }
 
 /* size is 0 where there is no struct; optional: NULL, 0 stands for one that is all zero. */
@@ -115,6 +124,7 @@ static const struct operation {
 	[HAKMEM_SET] = { set_option, sizeof(struct hakmem_option), false },
 	[HAKMEM_QUERY] = { query, sizeof(struct hakmem_query), false },
 	[HAKMEM_CHECK] = { check, 0, true },
+	[HAKMEM_LEAKS] = { leaks, sizeof(struct hakmem_leaks), false },
 };
 
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
@@ -126,6 +136,7 @@ union any {
 	struct hakmem_dump dump;
 	struct hakmem_option option;
 	struct hakmem_query query;
+	struct hakmem_leaks leaks;
 };
 
 /* Bytes that we do not know must be zero: the caller asks for nothing we cannot give. */
@@ -156,7 +167,7 @@ static int run(enum hakmem_op op, void *arg, size_t size)
 	union any copy;
 	int error;
 
-	if (op == HAKMEM_LEAKS)
+	if (op == HAKMEM_LEAKS && !HK_DEBUG)
 		return ENOTSUP;
 	if ((size_t)op >= OPERATIONS || !operations[op].run)
 		return EINVAL;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #if HK_DEBUG
-#include "debug/stack.h"
+#include "debug/report.h"
 #endif
 
 static const char *const texts[] = {
@@ -53,7 +53,7 @@ void hk_fatal(enum hk_message message, const char *function, const void *address
 	hk_text(&text, ")\n");
 	hk_text_close(&text);
 #if HK_DEBUG
-	hk_stack_write(STDERR_FILENO);
+	hk_report_here();
 #endif
 	abort();
 }

@@ -10,11 +10,21 @@
  *   6  pool
  *   7  large
  *   8  records       of sets, of SuperSlabs, of large blocks; leaves, one at a time
+ *
+ * The debug library has before them all that of reports, and as leaves those of the records of
+ * blocks, of guarded blocks and of the quarantine.
  */
 #include "fork.h"
 
 #include "background.h"
 #include "config.h"
+#if HK_DEBUG
+#include "debug/block.h"
+#include "debug/guard.h"
+#include "debug/quarantine.h"
+#include "debug/report.h"
+#endif
+#include "front.h"
 #include "init.h"
 #include "large.h"
 #include "sets.h"
@@ -28,10 +38,11 @@ struct named_lock {
 };
 
 static const struct named_lock before_classes[] = {
-	{ "sparse", &hk_sparse_lock },
-	{ "init", &hk_init_lock },
-	{ "config", &hk_config_lock },
-	{ "sets", &hk_sets_lock },
+#if HK_DEBUG
+	{ "report", &hk_report_lock },
+#endif
+	{ "sparse", &hk_sparse_lock }, { "init", &hk_init_lock },
+	{ "config", &hk_config_lock }, { "sets", &hk_sets_lock },
 };
 static const struct named_lock after_classes[] = {
 	{ "pool", &hk_pool_lock },
@@ -39,6 +50,11 @@ static const struct named_lock after_classes[] = {
 	{ "set_records", &hk_set_records.lock },
 	{ "superslab_records", &hk_superslab_records.lock },
 	{ "large_records", &hk_large_records.lock },
+#if HK_DEBUG
+	{ "block_records", &hk_block_records.lock },
+	{ "guard", &hk_guard_lock },
+	{ "quarantine", &hk_quarantine_lock },
+#endif
 };
 
 #define BEFORE (sizeof(before_classes) / sizeof(before_classes[0]))
@@ -136,12 +152,14 @@ void hk_locks_report(struct hk_locks_report *report)
 
 void hk_fork_prepare(void)
 {
+	hk_front_fork_prepare();
 	hk_lock_all();
 }
 
 void hk_fork_parent(void)
 {
 	hk_unlock_all();
+	hk_front_fork_parent();
 }
 
 /*
@@ -155,4 +173,5 @@ void hk_fork_child(void)
 	hk_pool_adopt();
 	hk_sets_adopt();
 	hk_background_adopt();
+	hk_front_fork_child();
 }

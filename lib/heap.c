@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fatal.h"
+#include "front.h"
 #include "init.h"
 #include "large.h"
 #include "medium.h"
@@ -30,10 +31,11 @@ HK_COLD static void *fail(void)
 /* sparse: also the pages of slabs in use. */
 static void give_back(struct hakmem_release *release, bool sparse, const char *function)
 {
-	struct hk_flushed flushed;
+	struct hk_flushed flushed = { 0 };
 	struct hk_pool_released released;
 	size_t bytes = 0;
 
+	hk_front_flush(&flushed, function);
 	hk_magazine_release(&flushed, function);
 	/* A slab of which a pass holds blocks would not look empty, so that must end first. */
 	hk_lock(&hk_sparse_lock);
@@ -54,9 +56,10 @@ static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool 
 }
 
 /* Any size, any alignment, no magazine hit. */
-static void *allocate(size_t size, size_t alignment, bool *zero, const char *function)
+static void *allocate(size_t size, size_t alignment, bool *zero)
 {
 	struct hakmem_release released;
+	struct hk_flushed flushed = { 0 };
 	void *block;
 
 	if (HK_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
@@ -77,15 +80,15 @@ static void *allocate(size_t size, size_t alignment, bool *zero, const char *fun
 			hk_assert(!(hk_class_size(size_class) & (alignment - 1)));
 		}
 		block = hk_magazine_refill(size_class, zero);
-		if (block)
-			hk_poison_check(block, hk_class_size(size_class), function);
+		if (!block && hk_front_flush(&flushed, "malloc"))
+			block = hk_magazine_refill(size_class, zero);
 		return block ? block : fail();
 	}
 	hk_magazine_tick(true);
 	block = allocate_beyond(size, alignment, false, zero);
 	if (!block) {
 		/* Limits and kernel count addresses: pages inside slabs would be no help. */
-		give_back(&released, false, function);
+		give_back(&released, false, "malloc");
 		block = allocate_beyond(size, alignment, true, zero);
 	}
 	return block ? block : fail();
@@ -104,23 +107,36 @@ void *hk_heap_allocate_slow(size_t size, const char *function)
 {
 	bool zero;
 
-	return perturbed(allocate(size, 1, &zero, function), function);
+	return perturbed(allocate(size, 1, &zero), function);
 }
 
-void *hk_heap_allocate_zeroed(size_t size, const char *function)
+void *hk_heap_allocate_zeroed(size_t size)
 {
 	size_t size_class = hk_size_class_of(size);
 	bool zero = false;
 	void *block;
 
-	if (HK_LIKELY(hk_magazine_pop(size_class, &block)))
-		hk_poison_check(block, hk_class_size((unsigned)size_class), function);
-	else
-		block = allocate(size, 1, &zero, function);
+	if (HK_UNLIKELY(!hk_magazine_pop(size_class, &block)))
+		block = allocate(size, 1, &zero);
 	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
 	if (block && !zero)
 		memset(block, 0, size);
 	return block;
+}
+
+void *hk_heap_allocate_room(size_t alignment, size_t size, bool *zero)
+{
+	size_t size_class = alignment <= 16 ? hk_size_class_of(size) : 0;
+	void *block;
+
+	*zero = false;
+	return hk_magazine_pop(size_class, &block) ? block
+						   : allocate(size, alignment, zero);
+}
+
+uint8_t hk_heap_perturb(void)
+{
+	return atomic_load_explicit(&perturb, memory_order_relaxed);
 }
 
 void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function)
@@ -129,7 +145,7 @@ void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *functi
 
 	if (alignment <= 16 && (alignment <= 8 || size > 8))
 		return hk_heap_allocate(size, function);
-	return perturbed(allocate(size, alignment, &zero, function), function);
+	return perturbed(allocate(size, alignment, &zero), function);
 }
 
 /* ---- free ---- */
@@ -176,9 +192,8 @@ void hk_heap_free_slow(void *block, const char *function)
 
 	if (!block)
 		return;
-	/* In debug builds small blocks keep their own pattern, which is looked at. */
-	if (HK_UNLIKELY(byte) && kind != HK_KIND_NONE &&
-	    !(HK_POISON && kind <= HK_CLASSES))
+	/* The debug library's blocks keep their own pattern, which is looked at. */
+	if (HK_UNLIKELY(byte) && kind != HK_KIND_NONE && !HK_DEBUG)
 		memset(block, byte, hk_heap_usable_size(block, function));
 	switch (kind) {
 	case HK_KIND_NONE:
@@ -195,15 +210,6 @@ void hk_heap_free_slow(void *block, const char *function)
 	default:
 		hk_magazine_spill(kind, block, function);
 	}
-}
-
-void hk_heap_freed(void *block, unsigned kind, const char *function)
-{
-	if (hk_magazine_holds(kind, block))
-		hk_fatal(HK_DOUBLE_FREE, function, block, "%lu-byte block, in a magazine",
-			 hk_class_size(kind));
-	checked_small(block, function);
-	hk_poison_freed(block, hk_class_size(kind));
 }
 
 void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function)

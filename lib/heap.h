@@ -9,15 +9,11 @@
 #ifndef HK_HEAP_H
 #define HK_HEAP_H
 
-#include "debug/poison.h"
 #include "magazine.h"
 #include "registry.h"
 
 __attribute__((noinline)) void *hk_heap_allocate_slow(size_t size, const char *function);
 __attribute__((noinline)) void hk_heap_free_slow(void *block, const char *function);
-
-/* Debug builds: a small block is freed; is it in the magazine already?  Poisons it. */
-void hk_heap_freed(void *block, unsigned kind, const char *function);
 
 /* size bytes, or NULL with ENOMEM. */
 HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
@@ -27,7 +23,6 @@ HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 
 	if (HK_UNLIKELY(!hk_magazine_pop(size_class, &block)))
 		return hk_heap_allocate_slow(size, function);
-	hk_poison_check(block, hk_class_size((unsigned)size_class), function);
 	return block;
 }
 
@@ -36,16 +31,21 @@ HK_INLINE void hk_heap_free(void *block, const char *function)
 {
 	size_t kind = hk_registry_kind(block);
 
-	if (HK_POISON && kind >= 1 && kind <= HK_CLASSES)
-		hk_heap_freed(block, (unsigned)kind, function);
 	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
 		hk_heap_free_slow(block, function);
 }
 
-void *hk_heap_allocate_zeroed(size_t size, const char *function);
+void *hk_heap_allocate_zeroed(size_t size);
 
 /* alignment: a power of two. */
 void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function);
+
+/*
+ * For the debug library, which puts a block of the program's inside: size is not 0, M_PERTURB is
+ * not obeyed.  *zero: it reads as zero.
+ */
+void *hk_heap_allocate_room(size_t alignment, size_t size, bool *zero);
+uint8_t hk_heap_perturb(void);
 
 /* block and size are not 0.  NULL with ENOMEM leaves the block as it is. */
 void *hk_heap_resize(void *block, size_t size, const char *function);

@@ -8,6 +8,7 @@
 #include "config.h"
 #include "dump.h"
 #include "fork.h"
+#include "front.h"
 #include "os.h"
 #include "sets.h"
 #include "size_class.h"
@@ -61,16 +62,17 @@ __attribute__((constructor)) static void at_start(void)
 	hk_lock(&hk_config_lock);
 	hk_config_read_environment();
 	hk_unlock(&hk_config_lock);
+	hk_front_init();
 	hk_background_init();
 }
 
 __attribute__((destructor)) static void at_exit(void)
 {
-	int fd;
+	int fd = -1;
 
-	if (hk_config_number(HK_OPTION_STATS) != HK_STATS_EXIT)
-		return;
-	fd = hk_config_open_stats();
+	if (hk_config_number(HK_OPTION_STATS) == HK_STATS_EXIT)
+		fd = hk_config_open_stats();
 	if (fd >= 0)
 		hk_dump(fd, HAKMEM_TEXT);
+	hk_front_exit();
 }

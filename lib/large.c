@@ -13,7 +13,12 @@
 #include "registry.h"
 
 struct hk_lock hk_large_lock;
-struct hk_records hk_large_records = HK_RECORDS(6, 16, 64);
+/* The debug library's have the record of block.h in them. */
+#define RECORD_SHIFT (HK_DEBUG ? 7 : 6)
+_Static_assert(sizeof(struct hk_large) <= 1 << RECORD_SHIFT,
+	       "a record is a large block's");
+
+struct hk_records hk_large_records = HK_RECORDS(RECORD_SHIFT, 16, 1 << RECORD_SHIFT);
 struct hk_large *hk_large_blocks;
 uint64_t hk_large_count, hk_large_bytes;
 

@@ -11,6 +11,9 @@
 #ifndef HK_LARGE_H
 #define HK_LARGE_H
 
+#if HK_DEBUG
+#include "debug/block.h"
+#endif
 #include "lock.h"
 #include "record.h"
 
@@ -19,6 +22,9 @@ struct hk_large {
 	size_t bytes; /* of the mapping: whole pages, all of them usable */
 	bool zero;    /* when it is allocated, it reads as zero */
 	struct hk_large *next, *previous;
+#if HK_DEBUG
+	struct hk_block_record block;
+#endif
 };
 
 extern struct hk_lock hk_large_lock;

@@ -561,12 +561,3 @@ void hk_magazine_disable(bool disable)
 	hk_sets_disable(disable);
 	hk_magazine_resize();
 }
-
-bool hk_magazine_holds(unsigned size_class, const void *block)
-{
-	for (uint32_t i = 0; i < hk_set_count(hk_set, size_class); i++) {
-		if (hk_set_blocks(hk_set, size_class)[i] == block)
-			return true;
-	}
-	return false;
-}

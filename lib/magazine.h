@@ -86,7 +86,4 @@ void hk_magazine_disable(bool disable);
 /* HAKMEM_MAGAZINE_BYTES has changed. */
 void hk_magazine_resize(void);
 
-/* Debug library: is this block in the calling thread's magazine of that class? */
-bool hk_magazine_holds(unsigned size_class, const void *block);
-
 #endif /* HK_MAGAZINE_H */

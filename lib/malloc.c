@@ -11,7 +11,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-#include "heap.h"
+#include "front.h"
 #include "os.h"
 
 #define EXPORT HK_ENTRY
@@ -29,7 +29,7 @@ static void *fail(int error)
 
 EXPORT void *malloc(size_t size)
 {
-	return hk_heap_allocate(size, "malloc");
+	return hk_front_allocate(size, HK_BY_MALLOC, "malloc");
 }
 
 EXPORT void *calloc(size_t count, size_t size)
@@ -38,23 +38,23 @@ EXPORT void *calloc(size_t count, size_t size)
 
 	if (HK_UNLIKELY(__builtin_mul_overflow(count, size, &bytes)))
 		bytes = SIZE_MAX; /* fails, and is counted, like any other */
-	return hk_heap_allocate_zeroed(bytes, "calloc");
+	return hk_front_allocate_zeroed(bytes, "calloc");
 }
 
 EXPORT void free(void *block)
 {
-	hk_heap_free(block, "free");
+	hk_front_free(block, HK_BY_MALLOC, "free");
 }
 
 static void *reallocate(void *block, size_t size, const char *function)
 {
 	if (!block)
-		return hk_heap_allocate(size, function);
+		return hk_front_allocate(size, HK_BY_MALLOC, function);
 	if (!size) {
-		hk_heap_free(block, function);
+		hk_front_free(block, HK_BY_MALLOC, function);
 		return NULL;
 	}
-	return hk_heap_resize(block, size, function);
+	return hk_front_resize(block, size, function);
 }
 
 EXPORT void *realloc(void *block, size_t size)
@@ -76,7 +76,7 @@ void cfree(void *block);
 /* Gone from glibc's headers since 2.26; old binaries still call it. */
 EXPORT void cfree(void *block)
 {
-	hk_heap_free(block, "cfree");
+	hk_front_free(block, HK_BY_MALLOC, "cfree");
 }
 
 void free_sized(void *block, size_t size);
@@ -85,26 +85,26 @@ void free_aligned_sized(void *block, size_t alignment, size_t size);
 /* C23 */
 EXPORT void free_sized(void *block, size_t size)
 {
-	hk_heap_free_sized(block, 1, size, "free_sized");
+	hk_front_free_sized(block, 1, size, HK_BY_MALLOC, "free_sized");
 }
 
 EXPORT void free_aligned_sized(void *block, size_t alignment, size_t size)
 {
-	hk_heap_free_sized(block, alignment, size, "free_aligned_sized");
+	hk_front_free_sized(block, alignment, size, HK_BY_MALLOC, "free_aligned_sized");
 }
 
 EXPORT void *memalign(size_t alignment, size_t size)
 {
 	if (!is_power_of_two(alignment))
 		return fail(EINVAL);
-	return hk_heap_allocate_aligned(alignment, size, "memalign");
+	return hk_front_allocate_aligned(alignment, size, HK_BY_MALLOC, "memalign");
 }
 
 EXPORT void *aligned_alloc(size_t alignment, size_t size)
 {
 	if (!is_power_of_two(alignment))
 		return fail(EINVAL);
-	return hk_heap_allocate_aligned(alignment, size, "aligned_alloc");
+	return hk_front_allocate_aligned(alignment, size, HK_BY_MALLOC, "aligned_alloc");
 }
 
 EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
@@ -114,7 +114,8 @@ EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
 
 	if (!is_power_of_two(alignment) || alignment % sizeof(void *))
 		return EINVAL;
-	block = hk_heap_allocate_aligned(alignment, size, "posix_memalign");
+	block = hk_front_allocate_aligned(alignment, size, HK_BY_MALLOC,
+					  "posix_memalign");
 	errno = kept;
 	if (!block)
 		return ENOMEM;
@@ -124,7 +125,7 @@ EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
 
 EXPORT void *valloc(size_t size)
 {
-	return hk_heap_allocate_aligned(hk_os_page_size, size, "valloc");
+	return hk_front_allocate_aligned(hk_os_page_size, size, HK_BY_MALLOC, "valloc");
 }
 
 EXPORT void *pvalloc(size_t size)
@@ -132,10 +133,11 @@ EXPORT void *pvalloc(size_t size)
 	size_t pages = hk_align_up(size ? size : 1, hk_os_page_size);
 
 	/* Rounded past the end of the address space: let it fail for what was asked. */
-	return hk_heap_allocate_aligned(hk_os_page_size, pages ? pages : size, "pvalloc");
+	return hk_front_allocate_aligned(hk_os_page_size, pages ? pages : size,
+					 HK_BY_MALLOC, "pvalloc");
 }
 
 EXPORT size_t malloc_usable_size(void *block)
 {
-	return hk_heap_usable_size(block, "malloc_usable_size");
+	return hk_front_usable_size(block, "malloc_usable_size");
 }

@@ -174,6 +174,11 @@ void hk_os_huge_pages(void *base, size_t size, bool want)
 	errno = kept;
 }
 
+void hk_os_uncount(size_t size)
+{
+	atomic_fetch_sub_explicit(&mapped, size, memory_order_relaxed);
+}
+
 size_t hk_os_mapped(void)
 {
 	return atomic_load_explicit(&mapped, memory_order_relaxed);

@@ -40,6 +40,9 @@ bool hk_os_move(void *base, size_t old_size, size_t size, void *target);
 /* Transparent huge pages for this range: refuse or ask for them. */
 void hk_os_huge_pages(void *base, size_t size, bool want);
 
+/* The debug library's own bookkeeping is not the program's demand: off the count below. */
+void hk_os_uncount(size_t size);
+
 /* Address space held now, in bytes: what the functions above mapped and did not unmap. */
 size_t hk_os_mapped(void);
 

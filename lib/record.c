@@ -27,6 +27,8 @@ static struct hk_record_chunk *map_chunk(struct hk_records *records)
 	chunk = hk_os_map(bytes, bytes, NULL);
 	if (!chunk)
 		return NULL;
+	if (records->uncounted)
+		hk_os_uncount(bytes);
 	/* Of most records little is touched, and of many of them parts are purged. */
 	hk_os_huge_pages(chunk, bytes, false);
 	for (size_t i = header; i < count; i++)

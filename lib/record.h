@@ -20,6 +20,7 @@ struct hk_records {
 	struct hk_lock lock;
 	uint32_t shift;       /* a record is 1 << shift bytes, and aligned to that */
 	uint32_t chunk_shift; /* a chunk 1 << chunk_shift, at most 1,024 records */
+	bool uncounted;       /* hk_os_uncount() */
 	size_t touched; /* bytes of a record that use makes resident, for the counters */
 	struct hk_record_chunk *chunks;
 	size_t in_use;

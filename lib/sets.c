@@ -23,7 +23,6 @@
 #include <string.h>
 
 #include "config.h"
-#include "debug/poison.h"
 #include "slab.h"
 #include "fatal.h"
 #include "init.h"
@@ -413,8 +412,7 @@ bool hk_sets_ready(void)
 HK_STARTUP void hk_sets_init(void)
 {
 	atomic_store_explicit(&cpus, hk_os_cpus(), memory_order_relaxed);
-	/* In the debug library a thread can look into its magazine at every free. */
-	hk_rseq_init(hk_config_number(HK_OPTION_RSEQ) && !HK_POISON);
+	hk_rseq_init(hk_config_number(HK_OPTION_RSEQ));
 	if (hk_rseq_area)
 		return;
 	hk_thread_fence_init();

@@ -7,7 +7,7 @@
  */
 #include "slab.h"
 
-#include "debug/poison.h"
+#include "debug/block.h"
 #include "fatal.h"
 #include "os.h"
 #include "partial.h"
@@ -118,7 +118,7 @@ static unsigned take_run(struct hk_class *class, const struct hk_size_class *inf
 
 	n = take_neighbours(slab, info, n, &first);
 	*lowest = hk_slab_first_block(slab) + (size_t)first * info->size;
-	*zero = slab->zero && first >= fresh && !HK_POISON;
+	*zero = slab->zero && first >= fresh;
 	hk_partial_sort_in(class, info, slab);
 	class->used += n;
 	return n;
@@ -152,15 +152,11 @@ static unsigned take_from(struct hk_slab *slab, const struct hk_size_class *info
 		unsigned run = take_neighbours(slab, info, n - taken, &index);
 
 		if (!taken)
-			*zero = slab->zero && index >= fresh && !HK_POISON;
+			*zero = slab->zero && index >= fresh;
 		taken += run;
 		after = index + run;
-		for (block = start + index * size; index < after;
-		     index++, block += size) {
+		for (block = start + index * size; index < after; index++, block += size)
 			*--blocks = block;
-			if (index >= fresh)
-				hk_poison_fresh(block, size);
-		}
 	}
 	return n;
 }
@@ -218,6 +214,7 @@ void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
 		bitmap[i] = UINT64_MAX;
 	if (tail)
 		bitmap[info->bitmap_words - 1] = ((uint64_t)1 << tail) - 1;
+	hk_block_reset(slab);
 	class->slabs++;
 	hk_partial_add(class, slab);
 }

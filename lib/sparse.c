@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "config.h"
-#include "debug/poison.h"
 #include "os.h"
 #include "pool.h"
 #include "slab.h"
@@ -328,7 +327,7 @@ size_t hk_sparse_release_locked(const char *function)
 
 	hk_assert_slow(hk_lock_is_held(&hk_sparse_lock));
 	/* In debug builds the pages hold the pattern that tells of writes after free. */
-	if (HK_POISON)
+	if (HK_DEBUG)
 		return 0;
 	hk_lock(&hk_pool_lock);
 	hk_pool_cursor = hk_pool_superslabs;
@@ -341,7 +340,7 @@ bool hk_sparse_tick(const struct hk_sparse_effort *effort)
 {
 	struct pass pass = { .function = "free", .tick = true, .calls = effort->calls };
 
-	if (HK_POISON)
+	if (HK_DEBUG)
 		return false;
 	if (!hk_trylock(&hk_sparse_lock))
 		return true;

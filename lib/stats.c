@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "fork.h"
+#include "front.h"
 #include "heap.h"
 #include "large.h"
 #include "os.h"
@@ -178,6 +179,18 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 	total->bytes_mapped = hk_os_mapped();
 }
 
+/* What the program has freed is not live, nor the heap's to give. */
+static void count_quarantine(struct hakmem_stats *total)
+{
+	uint64_t blocks, bytes;
+
+	hk_front_count_locked(&blocks, &bytes);
+	total->blocks_live -= blocks;
+	total->bytes_live -= bytes;
+	total->blocks_cached += blocks;
+	total->bytes_cached += bytes;
+}
+
 void hk_stats_take(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
@@ -197,6 +210,7 @@ void hk_stats_take(struct hk_snapshot *snapshot)
 				hk_registry_bytes();
 	total->bytes_committed += total->large_bytes + total->bytes_metadata;
 	total->lock_contended_total = hk_lock_contended();
+	count_quarantine(total);
 	hk_sets_resume();
 	hk_unlock_all();
 	total->flushes_total = atomic_load_explicit(&flushes, memory_order_relaxed);

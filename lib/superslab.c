@@ -5,6 +5,8 @@
  */
 #include "superslab.h"
 
+#include "debug/block.h"
+
 #include "config.h"
 #include "os.h"
 #include "record.h"
@@ -61,6 +63,10 @@ struct hk_superslab *hk_superslab_map(void)
 		hk_os_unmap(base, HK_SUPERSLAB_BYTES);
 		base = NULL;
 	}
+	if (base && !hk_block_map(superslab)) {
+		hk_os_unmap(base, HK_SUPERSLAB_BYTES);
+		base = NULL;
+	}
 	if (!base) {
 		hk_record_give(&hk_superslab_records, superslab);
 		return NULL;
@@ -84,6 +90,7 @@ bool hk_superslab_unmap(struct hk_superslab *superslab)
 		hk_registry_set_owner(superslab->base, superslab);
 		return false;
 	}
+	hk_block_unmap(superslab);
 	hk_record_give(&hk_superslab_records, superslab);
 	return true;
 }

@@ -118,7 +118,8 @@ struct hk_superslab {
 	uint16_t idle[HK_SLOTS];
 	uint64_t idle_since; /* when that was seen, in ms; 0: nothing was */
 	bool huge;           /* huge pages are asked for */
-	char pad[4096 - 2048 - 104 - 128 - 16];
+	void *blocks;        /* debug library: the records of block.h */
+	char pad[4096 - 2048 - 104 - 128 - 24];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };

@@ -24,8 +24,11 @@ static void flush(struct hk_text *text)
 
 static void put(struct hk_text *text, char c)
 {
-	if (text->used == sizeof(text->buffer))
+	if (text->used == sizeof(text->buffer)) {
+		if (text->fd < 0)
+			return;
 		flush(text);
+	}
 	text->buffer[text->used++] = c;
 }
 
@@ -138,6 +141,18 @@ void hk_text(struct hk_text *text, const char *format, ...)
 	va_start(list, format);
 	hk_text_list(text, format, list);
 	va_end(list);
+}
+
+void hk_text_format(char *string, size_t size, const char *format, va_list list)
+{
+	struct hk_text text;
+
+	hk_text_open(&text, -1);
+	hk_text_list(&text, format, list);
+	if (text.used >= size)
+		text.used = size - 1;
+	memcpy(string, text.buffer, text.used);
+	string[text.used] = '\0';
 }
 
 int hk_text_close(struct hk_text *text)

@@ -12,8 +12,9 @@ int main(void)
 
 	require_library();
 	*(void **)&cfree_ = dlsym(RTLD_DEFAULT, "cfree");
-	expect_fatal("cfree(): invalid pointer %p (not a block of this allocator)",
-		     (void *)variable);
+	expect_fatal("cfree(): invalid pointer %p (not a block of this allocator%s%s)",
+		     (void *)variable, but(", but in "), but(program_path()));
+	expect_party("passed", "main");
 	cfree_(opaque(variable));
 	return survived();
 }

@@ -214,7 +214,21 @@ static void leaks(void)
 {
 	struct hakmem_leaks leaks = { .fd = STDERR_FILENO, .format = HAKMEM_TEXT };
 
-	refused(HAKMEM_LEAKS, &leaks, sizeof(leaks), ENOTSUP, "LEAKS");
+	if (!on_debug_library()) {
+		refused(HAKMEM_LEAKS, &leaks, sizeof(leaks), ENOTSUP, "LEAKS");
+		return;
+	}
+	refused(HAKMEM_LEAKS, NULL, 0, EFAULT, "LEAKS without a struct");
+	leaks.format = HAKMEM_OPENMETRICS;
+	refused(HAKMEM_LEAKS, &leaks, sizeof(leaks), EINVAL, "LEAKS, HAKMEM_OPENMETRICS");
+	leaks.format = HAKMEM_TEXT;
+	leaks.fd = -1;
+	refused(HAKMEM_LEAKS, &leaks, sizeof(leaks), EBADF, "LEAKS to descriptor -1");
+	leaks.fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	if (leaks.fd >= 0)
+		refused(HAKMEM_LEAKS, &leaks, sizeof(leaks), ENOSPC,
+			"LEAKS to a full device");
+	close(leaks.fd);
 }
 
 int main(void)

@@ -13,6 +13,9 @@ int main(void)
 	require_library();
 	free(opaque(block));
 	expect_fatal("free(): double free of %p (131072-byte block)", (void *)block);
+	expect_party("freed again", "main");
+	expect_party("freed first", "main");
+	expect_party("allocated", "main");
 	free(opaque(block));
 	before[0] = after[0] = 0;
 	return survived();

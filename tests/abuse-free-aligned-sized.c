@@ -20,6 +20,8 @@ int main(void)
 		expect_fatal(
 			"free_aligned_sized(): alignment mismatch for %p (alignment 64)",
 			(void *)blocks[i]);
+		expect_party("freed", "main");
+		expect_party("allocated", "main");
 		free_aligned_sized_(blocks[i], 64, 48);
 		break;
 	}

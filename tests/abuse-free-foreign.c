@@ -12,8 +12,9 @@ int main(void)
 	char *block = (char *)(((uintptr_t)mapping + alignment - 1) & ~(alignment - 1));
 
 	require_library();
-	expect_fatal("free(): invalid pointer %p (not a block of this allocator)",
-		     (void *)block);
+	expect_fatal("free(): invalid pointer %p (not a block of this allocator%s)",
+		     (void *)block, but(", but in an anonymous mapping"));
+	expect_party("passed", "main");
 	free(opaque(block));
 	return survived();
 }

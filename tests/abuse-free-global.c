@@ -9,8 +9,9 @@ static char variable[64] __attribute__((aligned(16)));
 int main(void)
 {
 	require_library();
-	expect_fatal("free(): invalid pointer %p (not a block of this allocator)",
-		     (void *)variable);
+	expect_fatal("free(): invalid pointer %p (not a block of this allocator%s%s)",
+		     (void *)variable, but(", but in "), but(program_path()));
+	expect_party("passed", "main");
 	free(opaque(variable));
 	return survived();
 }

@@ -12,6 +12,8 @@ int main(void)
 	expect_fatal("free(): interior pointer %p (%d bytes into the %zu-byte block %p)",
 		     (void *)(block + (5 << 20)), 5 << 20, malloc_usable_size(block),
 		     (void *)block);
+	expect_party("passed", "main");
+	expect_party("allocated", "main");
 	free(opaque(block + (5 << 20)));
 	return survived();
 }

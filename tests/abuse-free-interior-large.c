@@ -11,6 +11,8 @@ int main(void)
 	require_library();
 	expect_fatal("free(): interior pointer %p (16 bytes into the %zu-byte block %p)",
 		     (void *)(block + 16), malloc_usable_size(block), (void *)block);
+	expect_party("passed", "main");
+	expect_party("allocated", "main");
 	free(opaque(block + 16));
 	return survived();
 }

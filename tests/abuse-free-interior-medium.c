@@ -12,6 +12,8 @@ int main(void)
 	expect_fatal(
 		"free(): interior pointer %p (4096 bytes into the 131072-byte block %p)",
 		(void *)(block + 4096), (void *)block);
+	expect_party("passed", "main");
+	expect_party("allocated", "main");
 	free(opaque(block + 4096));
 	return survived();
 }

@@ -12,6 +12,8 @@ int main(void)
 	expect_fatal(
 		"free(): interior pointer %p (131072 bytes into the 262144-byte block %p)",
 		(void *)(block + 131072), (void *)block);
+	expect_party("passed", "main");
+	expect_party("allocated", "main");
 	free(opaque(block + 131072));
 	return survived();
 }

@@ -9,8 +9,9 @@ int main(void)
 	void *address = opaque((void *)(uintptr_t)0x10);
 
 	require_library();
-	expect_fatal("free(): invalid pointer %p (not a block of this allocator)",
-		     address);
+	expect_fatal("free(): invalid pointer %p (not a block of this allocator%s)",
+		     address, but(", and nothing is mapped there"));
+	expect_party("passed", "main");
 	free(address);
 	return survived();
 }

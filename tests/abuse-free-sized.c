@@ -14,6 +14,8 @@ int main(void)
 	expect_fatal(
 		"free_sized(): size mismatch for %p (size 100, but the block has 32 bytes)",
 		block);
+	expect_party("freed", "main");
+	expect_party("allocated", "main");
 	free_sized_(block, 100);
 	return survived();
 }

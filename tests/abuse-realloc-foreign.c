@@ -10,8 +10,9 @@ int main(void)
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	require_library();
-	expect_fatal("realloc(): invalid pointer %p (not a block of this allocator)",
-		     mapping);
+	expect_fatal("realloc(): invalid pointer %p (not a block of this allocator%s)",
+		     mapping, but(", but in an anonymous mapping"));
+	expect_party("passed", "main");
 	if (!realloc(opaque(mapping), opaque_size(0)))
 		puts("# it answered NULL");
 	return survived();

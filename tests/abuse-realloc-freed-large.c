@@ -10,8 +10,9 @@ int main(void)
 
 	require_library();
 	free(opaque(block));
-	expect_fatal("realloc(): invalid pointer %p (not a block of this allocator)",
-		     (void *)block);
+	expect_fatal("realloc(): invalid pointer %p (not a block of this allocator%s)",
+		     (void *)block, but(", and nothing is mapped there"));
+	expect_party("passed", "main");
 	if (!realloc(opaque(block), opaque_size((size_t)6 << 20)))
 		puts("# it answered NULL");
 	return survived();

@@ -10,8 +10,9 @@ int main(void)
 
 	require_library();
 	expect_fatal(
-		"malloc_usable_size(): invalid pointer %p (not a block of this allocator)",
-		(void *)variable);
+		"malloc_usable_size(): invalid pointer %p (not a block of this allocator%s)",
+		(void *)variable, but(", but on this thread's stack"));
+	expect_party("passed", "main");
 	if (!malloc_usable_size(opaque(variable)))
 		puts("# it answered 0");
 	return survived();

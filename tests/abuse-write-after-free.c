@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A byte written into a freed block: the debug library finds it when the block is
- * served; the production library keeps nothing in blocks, and is not disturbed.
+ * A byte written into a freed block: the debug library finds it when the block leaves the
+ * quarantine; the production library keeps nothing in blocks, and is not disturbed.
  */
 #include "libabuse.h"
 
@@ -13,9 +13,13 @@ int main(void)
 	free(opaque(block));
 	((char *)opaque(block))[77] = 1;
 	if (on_debug_library())
-		expect_fatal("malloc(): write after free in %p "
-			     "(208-byte block, changed at offset 77)",
+		expect_fatal("hakmem_ctl(): write after free in %p "
+			     "(200-byte block, changed to 0x1 at offset 77)",
 			     (void *)block);
+	expect_party("found", "main");
+	expect_party("freed", "main");
+	expect_party("allocated", "main");
+	ctl(HAKMEM_FLUSH, NULL, 0);
 	for (size_t i = 0; i < 100000; i++) {
 		block = opaque(malloc(opaque_size(200)));
 		memset(block, 1, 200);

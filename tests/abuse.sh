@@ -1,52 +1,38 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Bad input, one crime a program: tests/abuse-*.c, and the environment.
+# Bad input: the crimes of tests/abuse-*, one a run, and the environment.
 #
-# A program that announces its end ("expect hakmem: ...") must die by SIGABRT with exactly
-# that line on standard error; the debug library may add the stack below it.  All others
-# must come to their end with nothing on standard error; their TAP lines are passed on.
+# A program that announces what will be said ("expect hakmem: ...", libabuse.h) must have just
+# those lines on standard error, byte by byte, and end by SIGABRT or as it announced.  The
+# debug library adds the stacks: who is in a report, and the functions of his innermost
+# frames, are announced too, and compared.  All other programs must come to their end with
+# nothing on standard error; their TAP lines are passed on.
+#
+# TEST_CRIMES: a pattern; only the crimes with such names.
 
 . "${abs_top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}/tests/tap.sh"
 require_library
+. "$tests/crimes.sh"
 
-crime()
-{
-	name=$1
-	label=$2
-	library=$3
-	program "$name"
-	status=0
-	{ LD_PRELOAD="$library" "$program" >"$work/out" 2>"$work/err"; } 2>/dev/null ||
-		status=$?
-	if grep -q '^not ok - malloc is' "$work/out"; then
-		fail "$label: on the library"
-		return
-	fi
-	expected=$(sed -n 's/^expect //p' "$work/out")
-	grep -E '^(not ok|ok|#) ' "$work/out" |
-		grep -v '^ok - malloc is' >"$work/tap" || :
-	while read -r line; do
-		case $line in
-		'ok - '*) pass "$label: ${line#ok - }" ;;
-		'not ok - '*) fail "$label: ${line#not ok - }" ;;
-		*) echo "$line" ;;
-		esac
-	done <"$work/tap"
-	if [ -n "$expected" ]; then
-		got=$(head -n 1 "$work/err")
-		is "$label: the message" "$got" "$expected"
-		is "$label: ended by SIGABRT" "$status" 134
-		[ "$library" != "$testlib" ] ||
-			is "$label: one line on standard error" "$(wc -l <"$work/err")" 1
-	else
-		ok "$label: came to its end" grep -q '^# end$' "$work/out"
-		failed=0
-		! grep -q '^not ok' "$work/out" || failed=1
-		is "$label: exit status" "$status" "$failed"
-		is "$label: nothing on standard error" "$(cat "$work/err")" ""
-	fi
-}
+for source in "$tests"/abuse-*.c; do
+	name=$(basename "$source" .c)
+	[ "$name" != abuse-environment ] || continue
+	! is_family "$source" || continue
+	crime "$name" "$testlib" "" "$name"
+done
+
+if [ -r "$testlib_debug" ]; then
+	for source in "$tests"/abuse-*.c "$tests"/abuse-*.cc; do
+		name=$(basename "${source%.*}")
+		[ "$name" != abuse-environment ] || continue
+		crimes "$source" "$name" "debug library, $name"
+	done
+else
+	skip "the crimes on the debug library" "no debug library at $testlib_debug"
+fi
+
+[ -z "${TEST_CRIMES:-}" ] || finish
 
 # environment DESCRIPTION MESSAGE OPTION=VALUE-NOW ASSIGNMENT...: with these in its
 # environment the program goes on, has that value for the option, and has said just
@@ -58,7 +44,7 @@ environment()
 	wanted=$3
 	shift 3
 	status=0
-	env "$@" LD_PRELOAD="$testlib" "$program" >"$work/out" 2>"$work/err" || status=$?
+	env "$@" LD_PRELOAD="$library" "$program" >"$work/out" 2>"$work/err" || status=$?
 	pid=$(sed -n 's/^pid=//p' "$work/out")
 	[ -z "$message" ] || message="hakmem: abuse-environment[$pid]: $message"
 	is "$description: the program goes on" "$status" 0
@@ -66,23 +52,8 @@ environment()
 	is "$description: the value" "$(grep "^${wanted%%=*}=" "$work/out")" "$wanted"
 }
 
-for source in "$tests"/abuse-*.c; do
-	name=$(basename "$source" .c)
-	[ "$name" != abuse-environment ] || continue
-	crime "$name" "$name" "$testlib"
-done
-
-if [ -r "$testlib_debug" ]; then
-	for source in "$tests"/abuse-*.c; do
-		name=$(basename "$source" .c)
-		[ "$name" != abuse-environment ] || continue
-		crime "$name" "$name, debug library" "$testlib_debug"
-	done
-else
-	skip "the crimes on the debug library" "no debug library at $testlib_debug"
-fi
-
 program abuse-environment
+library=$testlib
 magazine_bytes=$(sed -n 's/^HK_OPTION(MAGAZINE_BYTES, SIZE, "\([^"]*\)".*/\1/p' \
 	"$abs_top_srcdir/lib/options.def")
 
@@ -133,6 +104,30 @@ environment "one bad, one good" \
 	lru_superslabs=5 HAKMEM_RSEQ=7 HAKMEM_LRU_SUPERSLABS=5
 environment "HAKMEM without an underscore is no name of ours" "" stats=none \
 	HAKMEM=1 HAKMEMORY=2
+
+if [ -r "$testlib_debug" ]; then
+	library=$testlib_debug
+	environment "debug library: a good list" "" debug=quarantine:1M,leaks,exitcode:0 \
+		HAKMEM_DEBUG=quarantine:1M,leaks,exitcode:0
+	environment "debug library: misspelt word" \
+		'bad value "gard:1" for HAKMEM_DEBUG (did you mean "guard"?), using "poison"' \
+		debug=poison HAKMEM_DEBUG=gard:1
+	environment "debug library: misspelt word in a list" \
+		'bad value "leeks" for HAKMEM_DEBUG (did you mean "leaks"?), using "poison"' \
+		debug=poison HAKMEM_DEBUG=quarantine:1M,leeks,json
+	environment "debug library: a number that is none" \
+		'bad value "exitcode:x" for HAKMEM_DEBUG (did you mean "exitcode"?), using "poison"' \
+		debug=poison HAKMEM_DEBUG=exitcode:x
+	environment "debug library: a status that no process can have" \
+		'bad value "exitcode:256" for HAKMEM_DEBUG (did you mean "exitcode"?), using "poison"' \
+		debug=poison HAKMEM_DEBUG=exitcode:256
+	environment "debug library: a word's value that there is not" \
+		'bad value "unwind:none" for HAKMEM_DEBUG (did you mean "unwind"?), using "poison"' \
+		debug=poison HAKMEM_DEBUG=unwind:none
+	library=$testlib
+fi
+environment "production library: HAKMEM_DEBUG says nothing to it" "" stats=none \
+	HAKMEM_DEBUG=gard:1
 
 # Very long names and values: a message of one line, or several kilobytes, and no crash.
 long=$(printf '%05000d' 0)

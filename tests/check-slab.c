@@ -5,7 +5,6 @@
  */
 #include "libcheck.h"
 
-#include "debug/poison.h"
 #include "init.h"
 #include "pool.h"
 #include "slab.h"
@@ -93,7 +92,7 @@ START_TEST(every_block_of_every_class)
 				  info->blocks);
 		ck_assert_uint_eq(slab->used, info->blocks);
 		ck_assert_uint_eq(hk_classes[i].used, used + info->blocks);
-		ck_assert(HK_POISON || block_zero == zero);
+		ck_assert(block_zero == zero);
 		/*
 		 * The lowest address is the last, so that a magazine hands it out
 		 * first.
@@ -398,11 +397,11 @@ START_TEST(only_fresh_blocks_are_zero)
 	slab = attach(i, &zero);
 	ck_assert(zero);
 	ck_assert_uint_eq(take(i, blocks, 1, &zero), 1);
-	ck_assert(zero == !HK_POISON);
-	ck_assert(HK_POISON || all_bytes(blocks[0], 0, 4096));
+	ck_assert(zero);
+	ck_assert(all_bytes(blocks[0], 0, 4096));
 	memset(blocks[0], 1, 4096);
 	ck_assert_uint_eq(take(i, blocks + 1, 1, &zero), 1);
-	ck_assert(zero == !HK_POISON);
+	ck_assert(zero);
 	give(i, blocks, 1);
 	ck_assert_uint_eq(take(i, blocks, 1, &zero), 1);
 	ck_assert(!zero);
@@ -739,7 +738,7 @@ static struct model *ck_first_of_fullest(char *block, bool zero)
 			 hk_slab_is_draining(model->slab) !=
 				 hk_slab_is_draining(from->slab) ||
 			 model->used >> shift <= from->used >> shift);
-	ck_model(zero == (from->zero && index >= from->fresh && !HK_POISON));
+	ck_model(zero == (from->zero && index >= from->fresh));
 	return from;
 }
 
@@ -945,7 +944,7 @@ START_TEST(a_slab_is_a_run)
 		slab = attach(i, &zero);
 		ck_assert_uint_eq(take_run(i, n + 5, &lowest, &run_zero), n);
 		ck_assert_ptr_eq(lowest, hk_slab_first_block(slab));
-		ck_assert(HK_POISON || run_zero == zero);
+		ck_assert(run_zero == zero);
 		ck_assert_uint_eq(slab->used, n);
 		ck_assert_uint_eq(take_run(i, 1, &lowest, &run_zero), 0);
 		check_all();
@@ -1110,7 +1109,7 @@ START_TEST(only_fresh_runs_are_zero)
 	attach(i, &zero);
 	ck_assert(zero);
 	ck_assert_uint_eq(take_run(i, 3, &lowest, &zero), 3);
-	ck_assert(zero == !HK_POISON);
+	ck_assert(zero);
 	give_run(i, lowest + 4096, 2);
 	/* The third on is fresh, the lowest is not. */
 	ck_assert_uint_eq(take_run(i, 4, &again, &zero), 4);
@@ -1118,7 +1117,7 @@ START_TEST(only_fresh_runs_are_zero)
 	ck_assert(!zero);
 	ck_assert_uint_eq(take_run(i, 1, &again, &zero), 1);
 	ck_assert_ptr_eq(again, lowest + (size_t)5 * 4096);
-	ck_assert(zero == !HK_POISON);
+	ck_assert(zero);
 }
 END_TEST
 

@@ -38,7 +38,8 @@ static void stats(void)
 		blocks[i] = opaque(malloc(opaque_size(64)));
 	after = stats_now();
 	ok(after.blocks_live - before.blocks_live == MANY &&
-		   after.bytes_live - before.bytes_live == MANY * 64,
+		   after.bytes_live - before.bytes_live ==
+			   MANY * query_of(blocks[0]).class_size,
 	   "%d blocks of 64 bytes: blocks_live grew by %llu, bytes_live by %llu", MANY,
 	   (unsigned long long)(after.blocks_live - before.blocks_live),
 	   (unsigned long long)(after.bytes_live - before.bytes_live));
@@ -49,6 +50,9 @@ static void stats(void)
 	   "mapped covers live and cached");
 	for (size_t i = 0; i < MANY; i++)
 		free(blocks[i]);
+	/* Out of the debug library's quarantine. */
+	if (on_debug_library())
+		ctl(HAKMEM_FLUSH, NULL, 0);
 	after = stats_now();
 	ok(after.blocks_live == before.blocks_live &&
 		   after.bytes_live == before.bytes_live,
@@ -59,7 +63,7 @@ static void stats(void)
 	large = opaque(malloc(opaque_size((size_t)10 << 20)));
 	after = stats_now();
 	ok(after.large_live == before.large_live + 1 &&
-		   after.large_bytes == before.large_bytes + ((size_t)10 << 20) &&
+		   after.large_bytes >= before.large_bytes + ((size_t)10 << 20) &&
 		   after.bytes_mapped >= before.bytes_mapped + ((size_t)10 << 20),
 	   "a block of 10 MiB: large_live, large_bytes, bytes_mapped");
 	free(large);
@@ -87,7 +91,9 @@ static void small_blocks(void)
 	int bad = 0;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		char *block = opaque(malloc(opaque_size(sizes[i])));
+		/* With what the debug library puts around it, the largest would be medium. */
+		size_t size = sizes[i] - (on_debug_library() && sizes[i] == 65536) * 64;
+		char *block = opaque(malloc(opaque_size(size)));
 		size_t usable = malloc_usable_size(block);
 		struct hakmem_query query = query_of(block + usable - 1);
 

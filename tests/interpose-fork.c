@@ -25,7 +25,7 @@ static void *churn(void *argument)
 		size_t i = random_below(&random, 64);
 
 		free(blocks[i]);
-		blocks[i] = malloc(random_size(&random));
+		blocks[i] = malloc(random_size(&random) + 1);
 		if (blocks[i])
 			blocks[i][0] = 1;
 		steps++;

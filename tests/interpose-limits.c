@@ -71,7 +71,7 @@ static void run_out(size_t size)
 	enum { ROOM = 48 << 20 };
 	struct link *chain = NULL;
 	struct hakmem_stats before = stats_now(), after;
-	size_t first, second, got;
+	size_t first, second, got, least;
 	char *block = opaque(malloc(opaque_size(100000))), *grown;
 	void *aligned = &chain;
 
@@ -81,8 +81,10 @@ static void run_out(size_t size)
 	ok(errno == ENOMEM && first, "%zu-byte blocks: %zu of them, then NULL and ENOMEM",
 	   size, first);
 	got = first * size;
-	ok(got >= ROOM / 2, "at least half of the room was given out (%zu KiB of %d)",
-	   got / 1024, ROOM / 1024);
+	/* Each SuperSlab of the debug library's has more than twice its addresses of records. */
+	least = on_debug_library() ? ROOM / 10 : ROOM / 2;
+	ok(got >= least, "enough of the room was given out (%zu KiB of %d)", got / 1024,
+	   ROOM / 1024);
 
 	errno = 0;
 	grown = opaque(realloc(opaque(block), opaque_size((size_t)64 << 20)));
@@ -109,7 +111,7 @@ static void run_out(size_t size)
 	/* Also as blocks of another size: nothing stays with the class that had it. */
 	second = exhaust(size < 65536 ? 150000 : 48, &chain);
 	got = second * (size < 65536 ? 150000 : 48);
-	ok(got >= ROOM / 3, "and as blocks of another size: %zu KiB", got / 1024);
+	ok(got >= least / 3 * 2, "and as blocks of another size: %zu KiB", got / 1024);
 	drop(&chain);
 	ok(ctl(HAKMEM_CHECK, NULL, 0) == 0, "HAKMEM_CHECK finds nothing");
 

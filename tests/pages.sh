@@ -105,7 +105,8 @@ section "$man/hakmem.3" ENVIRONMENT >environment
 
 while read -r name type value when words; do
 	case $type in
-	WORD | STATS | DEBUG) noun=word ;;
+	WORD | STATS) noun=word ;;
+	DEBUG) noun=list ;;
 	*) noun=$(echo "$type" | tr '[:upper:]' '[:lower:]') ;;
 	esac
 	case $when in
@@ -119,6 +120,9 @@ while read -r name type value when words; do
 	case $words in
 	*..*)
 		ok "HAKMEM_$name: range" grep -q -x "Range $(echo "$words" | sed 's/\./\\./g')\\." entry
+		;;
+	list)
+		ok "HAKMEM_$name: where its words are" grep -q '^\.BR hakmem_debug (7)' entry
 		;;
 	*)
 		echo "$words" | tr '|' '\n' | sort >known
@@ -135,11 +139,158 @@ sed 's/^\([A-Z_]*\) .*/HAKMEM_\1/' options | sort >known
 sed -n 's/^\.BR \(HAKMEM_[A-Z_]*\) " (.*/\1/p' environment | sort >found
 same "hakmem(3) has the options of options.def and no others" known found
 
+# ---- The words of HAKMEM_DEBUG: hakmem_debug(7) -------------------------------------
+
+# The library's own table and parser.  Without arguments: each word with its type, the words
+# that its value may be, its default, and what it means alone.  Else: is each of these lists
+# understood?
+cat >words.c <<EOF
+#include "debug/options.c"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fatal.h"
+
+_Noreturn void hk_assert_failed(const char *file, unsigned line, const char *what)
+{
+	fprintf(stderr, "%s:%u: %s\\n", file, line, what);
+	abort();
+}
+
+static void print_default(const struct option *option)
+{
+	const char *field = (const char *)&hk_debug_options + option->offset, *word = "";
+	uint64_t number = 0;
+	size_t unit = 0;
+
+	if (option->value == TEXT) {
+		printf("%s", *field ? field : "-");
+		return;
+	}
+	memcpy(&number, field, option->size);
+	if (option->value == FLAG) {
+		printf("%s", number == (option->words[0] == '1') ? "yes" : "no");
+	} else if (option->value == WORD) {
+		size_t length = hk_word_at(option->words, (unsigned)number, &word);
+
+		printf("%.*s", (int)length, word);
+	} else {
+		while (number && number % 1024 == 0 && unit < 6) {
+			number /= 1024;
+			unit++;
+		}
+		printf("%lu%.*s", (unsigned long)number, unit > 0, &" KMGTPE"[unit]);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const types[] = { "flag", "word", "number", "text" };
+	const char *word, *nearest;
+	size_t length;
+	int status = 0;
+
+	for (int i = 1; i < argc; i++) {
+		if (hk_debug_options_parse(argv[i], &word, &length, &nearest))
+			continue;
+		printf("%s: %.*s\\n", argv[i], (int)length, word);
+		status = 1;
+	}
+	for (size_t i = 0; argc == 1 && i < OPTIONS; i++) {
+		const struct option *option = &options[i];
+
+		printf("%s %s %s ", option->name, types[option->value],
+		       option->value == WORD ? option->words : "-");
+		print_default(option);
+		printf(" %s\\n", option->alone ? option->alone : "-");
+	}
+	return status;
+}
+EOF
+# shellcheck disable=SC2086 # $CC may carry options
+ok "the table of HAKMEM_DEBUG's words compiles" $CC -std=gnu17 -DHK_DEBUG=1 -I"$include" \
+	-I"$lib" -o words words.c "$lib/parse.c"
+./words >known_words
+ok "it has words, their values and defaults" grep -q -x \
+	'leaks word no|lost|all no lost' known_words
+
+# Entries are those before the inner lists of values, on the level of the section.
+section "$man/hakmem_debug.7" ENVIRONMENT >environment
+awk '/^\.RS/ { deep++ } /^\.RE/ { deep-- }
+	/^\.TP/ && !deep { getline; print }' environment >tags
+while read -r name type words value alone; do
+	case $type in
+	flag)
+		tag=".BR $name \" ($type)\""
+		[ "$value" = no ] || tag=".BR $name \" ($type, default)\""
+		;;
+	text)
+		# What stands for the empty text is the page's business.
+		[ "$value" != - ] || value=$(sed -n "s/^\\.BR $name: .*default \\(.*\\))\"\$/\\1/p" tags)
+		tag=".BR $name: \" ($type, default $value)\""
+		;;
+	*)
+		tag=".BR $name: \" ($type, default \" $value )"
+		;;
+	esac
+	ok "HAKMEM_DEBUG=$name: type and default" grep -q -F -x -e "$tag" tags
+	awk -v name="$name" '/^\.RS/ { deep++ } /^\.RE/ { deep-- }
+		/^\.TP/ && !deep { getline; tag = $2; sub(/:$/, "", tag); on = tag == name }
+		on' environment >entry
+	ok "HAKMEM_DEBUG=$name: cost" grep -q '^Cost' entry
+	if [ "$type" = word ]; then
+		echo "$words" | tr '|' '\n' | sort >known
+		awk '/^\.RS/ { on = 1 } /^\.RE/ { on = 0 }
+			on && tag { print $2; tag = 0 } /^\.TP/ { tag = 1 }' entry |
+			sort -u >found
+		same "HAKMEM_DEBUG=$name: words" known found
+	fi
+	if [ "$alone" != - ]; then
+		running entry >text
+		ok "HAKMEM_DEBUG=$name: what it means alone" \
+			grep -q "The word $name alone means $alone" text
+	else
+		is "HAKMEM_DEBUG=$name: means nothing alone" "$(grep -c '^alone means' entry)" 0
+	fi
+done <known_words
+sed 's/ .*//' known_words | sort >known
+sed -n 's/^\.BR \([a-z_]*\):\{0,1\} .*/\1/p' tags | sort >found
+same "hakmem_debug(7) has the words of options.c and no others" known found
+is "each entry of HAKMEM_DEBUG is one of a word" "$(grep -c . tags)" "$(grep -c . found)"
+
+# What the pages and the README tell to put there.
+cat "$man"/*.[1-8] "$abs_top_srcdir/bench/README" |
+	sed -e 's/\\f.//g' -e 's/\\-/-/g' -e 's/\\.*//' |
+	grep -o 'HAKMEM_DEBUG=[a-z][^ ]*' | sed 's/^[^=]*=//' | sort -u >lists
+ok "the pages have values for HAKMEM_DEBUG" test -s lists
+is "and the library understands them" "$(xargs ./words <lists)" ""
+
+# The members of reports in JSON; a function writes some of leaks.c's.
+section "$man/hakmem_debug.7" DESCRIPTION | sed -n '/^\.SS Form of a report/,/^\.SS [^F]/p' |
+	awk '/^\.T[PQ]/ { getline; print $2 }' | sort -u >found
+cat "$lib/debug/report.c" "$lib/debug/leaks.c" | sed -e '/^ \*/d' -e 's/\\//g' |
+	grep -o -e '"[a-z_]*":' -e 'write_member(text, "[a-z_]*"' | sed 's/^[^"]*"\([a-z_]*\)".*/\1/' |
+	sort -u >known
+same "hakmem_debug(7) has the members of JSON reports and no others" known found
+
+# What the parties of a report did.
+cat "$lib/debug/watch.c" "$lib/debug/guard.c" | tr -s '\n\t ' '   ' | grep -o -E \
+	-e '&?(block|NULL), "[a-z ]+", *(here|hk_unwind_here)' -e '\.did = (write \? )?"[a-z]+"( : "[a-z]+")?' \
+	-e '\{ "[a-z ]+", record->' -e 'party\)\{ "[a-z ]+",' | grep -o '"[a-z ]*"' | sort -u >did
+ok "the parties of reports have done something" grep -q -x '"freed again"' did
+section "$man/hakmem_debug.7" DESCRIPTION |
+	sed -n '/^The first party is/,/^\.PP/p' | sed -e 's/^\.RI //' -e 's/"\([a-z ]*\)"/\1/' \
+		-e 's/ *\\\[dq\] */"/g' | grep -o '^"[a-z ]*"' | grep -v -x '"no stack known"' | sort -u >found
+same "hakmem_debug(7) has what they did, and nothing else" did found
+
 # ---- Messages: hakmem_debug(7) ------------------------------------------------------
 
 table messages.def HK_MESSAGE 'name, text' text | sed -e 's/"//g' -e '/^$/d' >messages
 ok "messages.def has messages" grep -q -x 'double free of' messages
-section "$man/hakmem_debug.7" DIAGNOSTICS >diagnostics
+# Those of a leak report follow under a heading of their own.
+section "$man/hakmem_debug.7" DIAGNOSTICS >all_diagnostics
+sed '/^\.SS/,$d' all_diagnostics >diagnostics
 awk '/^\.TP/ { getline; gsub(/^\.[A-Z]+ +|"/, ""); print }' diagnostics >tags
 while read -r message; do
 	ok "message: $message" grep -q "^$message" tags
@@ -156,6 +307,28 @@ while read -r tag; do
 	unknown="$unknown $tag"
 done <tags
 is "hakmem_debug(7) has no message that the library has not" "$unknown" ""
+
+# A leak report: what leaks.c writes, in pieces, is in the text of the part, and each entry
+# of the part begins as one of the pieces does.
+sed -n '/^\.SS Leak reports/,$p' all_diagnostics >diagnostics
+running diagnostics >text
+sed '/^ \*/d' "$lib/debug/leaks.c" | sed -n '/---- text ----/,/---- JSON ----/p' >pieces.c
+sed -n '/^static void tell_why_not/,/^}/p' "$lib/debug/leaks.c" >>pieces.c
+grep -o '"[^"]*"' pieces.c | sed -e 's/^"//' -e 's/"$//' -e 's/\\n//' -e 's/^[,; ]*//' \
+	-e 's/ *$//' | grep '[a-z][a-z]' | grep -v '%' | sort -u >pieces
+ok "leaks.c has pieces" grep -q -x 'in all: lost' pieces
+while read -r piece; do
+	ok "leak report: $piece" grep -q -F -e "$piece" text
+done <pieces
+awk '/^\.TP/ { getline; gsub(/^\.[A-Z]+ +|"/, ""); print }' diagnostics >tags
+unknown=
+while read -r tag; do
+	while read -r piece; do
+		case $tag in "$piece"*) continue 2 ;; esac
+	done <pieces
+	unknown="$unknown $tag"
+done <tags
+is "hakmem_debug(7) has no line of a leak report that the library has not" "$unknown" ""
 
 # ---- The header: hakmem_ctl(3) ------------------------------------------------------
 
@@ -271,31 +444,41 @@ shape <output >found
 same "hakmem(3): the misspelt option" known found
 
 if [ -r "$testlib_debug" ]; then
-	between "$man/hakmem_debug.7" CODE | sed 's/^ *[0-9]* \{0,2\}//' >twice.c
+	between "$man/hakmem_debug.7" CODE | sed 's/^ *[0-9]* \{0,2\}//' >names.c
 	ok "hakmem_debug(7): the program compiles" \
-		$CC -g -fno-builtin -w -o twice twice.c
-	ok "hakmem_debug(7): by itself it ends in peace" env LD_PRELOAD="$testlib" ./twice
-	between "$man/hakmem_debug.7" OUTPUT | shape >known
+		$CC -g -fno-builtin -w -o names names.c
+	ok "hakmem_debug(7): on the production library it ends in peace" \
+		env LD_PRELOAD="$testlib" ./names
+	ok "hakmem_debug(7): the settings are the page's" \
+		grep -q 'HAKMEM_DEBUG=continue,leaks,exitcode:9' "$man/hakmem_debug.7"
 	status=0
-	env LD_PRELOAD="$testlib_debug" ./twice 2>output || status=$?
-	# Some shells tell of the abort, too, and to the same file.
-	sed -i '/^Aborted/d' output
-	is "hakmem_debug(7): without magazines it is aborted" "$status" 134
-	head -n 1 output | shape >found
-	same "hakmem_debug(7): the message" known found
-	ok "hakmem_debug(7): the lines of the stack" sh -c '
-		tail -n +2 output | grep -q . &&
-		! tail -n +2 output |
-			grep -v -E "^  #[0-9]+ +/?[^ ]+ 0x[0-9a-f]+( [^ ]+\+0x[0-9a-f]+)?$"'
+	env HAKMEM_DEBUG=continue,leaks,exitcode:9 LD_PRELOAD="$testlib_debug" ./names \
+		2>output || status=$?
+	is "hakmem_debug(7): the exit status" "$status" 9
+	# What is below main() is the machine's, and so are the directory, what libc holds,
+	# and whether one is one.
+	story()
+	{
+		grep -v -e '/libc' -e '/ld-linux' -e '#[0-9]* *_start' "$@" |
+			sed -e 's,/[^ ]*/names,names,g' -e 's,\./names,names,g' \
+				-e 's/\(block\|byte\|stack\)s/\1/g' | shape
+	}
+	between "$man/hakmem_debug.7" OUTPUT | story >known
 	if command -v addr2line >/dev/null; then
-		# The call returns to the line of the second free(), or to the next.
-		sed -n 's/^  #[0-9]* *[^ ]*twice \(0x[0-9a-f]*\).*/\1/p' output | head -n 1 |
-			xargs addr2line -f -i -e ./twice >found 2>&1 || :
+		story output >found
+		same "hakmem_debug(7): the reports" known found
+		# An offset goes to addr2line as it is, and leads to the line of the call.
+		sed -n 's/^ *#0 .*names\.c:18 (\([^ ]*\) \(0x[0-9a-f]*\))$/\1 \2/p' output |
+			head -n 1 | xargs addr2line -f -i -e >found 2>&1 || :
 		ok "hakmem_debug(7): addr2line finds the line" \
-			grep -q -E '/twice\.c:1[01]( .*)?$' found
+			grep -q -E '/names\.c:18( .*)?$' found
 	else
-		skip "hakmem_debug(7): addr2line finds the line" "no addr2line"
+		skip "hakmem_debug(7): the reports" "no addr2line"
 	fi
+	status=0
+	env LD_PRELOAD="$testlib_debug" ./names 2>output || status=$?
+	is "hakmem_debug(7): without continue it is aborted" "$status" 134
+	is "hakmem_debug(7): after the first report" "$(grep -c '^hakmem:' output)" 1
 else
 	skip "hakmem_debug(7): the example" "no debug library"
 fi

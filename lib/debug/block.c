@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * block.c - from an address to what is known of the block there.
+ */
+#include "debug/block.h"
+
+#include <string.h>
+
+#include "debug/guard.h"
+#include "large.h"
+#include "pool.h"
+#include "slab.h"
+
+/* 4 MiB of addresses for a SuperSlab's records, of which those of blocks in use are touched. */
+#define TABLE_SHIFT 22
+_Static_assert((size_t)HK_SLOTS *HK_RECORDS_PER_SLOT * sizeof(struct hk_block_record) <=
+		       (size_t)1 << TABLE_SHIFT,
+	       "a SuperSlab's records are one record of hk_block_records");
+
+struct hk_records hk_block_records = { .shift = TABLE_SHIFT,
+				       .chunk_shift = TABLE_SHIFT + 2,
+				       .uncounted = true };
+
+static _Atomic uint32_t mark = 1;
+
+/* ---- the word ---- */
+
+/*
+ *   bits 0-1 state, 2-3 family, 4-9 log2 of front, 16-63 size
+ */
+static uint64_t pack(const struct hk_block *block, enum hk_block_state state)
+{
+	uint64_t front = (uint64_t)(block->start - block->room);
+
+	/* Guarded blocks have any front, or none: theirs is not read from here. */
+	return (uint64_t)state | (uint64_t)block->family << 2 |
+	       (uint64_t)(front ? __builtin_ctzl(front) : 0) << 4 |
+	       (uint64_t)block->size << 16;
+}
+
+static void unpack(struct hk_block *block)
+{
+	uint64_t word = atomic_load_explicit(&block->record->word, memory_order_acquire);
+
+	block->state = (enum hk_block_state)(word & 3);
+	block->family = (enum hk_family)(word >> 2 & 3);
+	block->size = (size_t)(word >> 16);
+	block->start = block->room + ((size_t)1 << (word >> 4 & 63));
+}
+
+void hk_block_begin(struct hk_block *block)
+{
+	/* Release: whoever sees it LIVE sees the rest of the record. */
+	block->state = HK_BLOCK_LIVE;
+	atomic_store_explicit(&block->record->word, pack(block, HK_BLOCK_LIVE),
+			      memory_order_release);
+}
+
+bool hk_block_end(struct hk_block *block)
+{
+	uint64_t live = pack(block, HK_BLOCK_LIVE);
+
+	/* Of two that free it at the same time, one finds its word changed. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &block->record->word, &live, pack(block, HK_BLOCK_QUARANTINED),
+		    memory_order_acq_rel, memory_order_acquire))
+		return false;
+	block->state = HK_BLOCK_QUARANTINED;
+	return true;
+}
+
+void hk_block_leave(struct hk_block *block)
+{
+	block->state = HK_BLOCK_FREED;
+	atomic_store_explicit(&block->record->word, pack(block, HK_BLOCK_FREED),
+			      memory_order_release);
+}
+
+/* ---- the tables ---- */
+
+static struct hk_block_record *first_record(const struct hk_slab *slab)
+{
+	struct hk_block_record *table = hk_slab_superslab(slab)->blocks;
+
+	return table ? table + (size_t)hk_slab_slot(slab) * HK_RECORDS_PER_SLOT : NULL;
+}
+
+bool hk_block_map(struct hk_superslab *superslab)
+{
+	superslab->blocks = hk_record_take(&hk_block_records);
+	return superslab->blocks != NULL;
+}
+
+void hk_block_unmap(struct hk_superslab *superslab)
+{
+	hk_record_give(&hk_block_records, superslab->blocks);
+	superslab->blocks = NULL;
+}
+
+void hk_block_reset(const struct hk_slab *slab)
+{
+	struct hk_block_record *record = first_record(slab);
+
+	/* Most were never written, and a page that is only read stays the kernel's zero page. */
+	for (unsigned i = 0; i < slab->blocks; i++, record++) {
+		if (record->word || record->allocated)
+			memset(record, 0, sizeof(*record));
+	}
+}
+
+/* ---- finding ---- */
+
+/*
+ * The slab may become another class's while we look, if the address is none of a block in use:
+ * then what is found is as good as any other answer about such an address, so long as nothing
+ * outside of the tables is read.
+ */
+static bool find_small(const void *address, struct hk_block *block)
+{
+	struct hk_slab *slab = hk_slab_of(address);
+	unsigned kind = slab->kind;
+	const struct hk_size_class *info;
+	struct hk_block_record *record;
+	char *first;
+	size_t offset;
+	unsigned index;
+
+	if (kind < 1 || kind > HK_CLASSES)
+		return false;
+	info = hk_class_info(kind);
+	first = hk_slab_first_block(slab);
+	offset = (size_t)((const char *)address - first);
+	record = first_record(slab);
+	if ((const char *)address < first || !record)
+		return false;
+	index = hk_block_index(info, offset);
+	if (index >= info->blocks || index >= HK_RECORDS_PER_SLOT)
+		return false;
+	block->record = record + index;
+	block->room = first + (size_t)index * info->size;
+	block->room_size = info->size;
+	return true;
+}
+
+static bool find_medium(const void *address, struct hk_block *block)
+{
+	struct hk_slab *slab = hk_slab_of(address);
+	char *base = hk_slab_base(slab);
+
+	if (slab->kind != HK_KIND_MEDIUM ||
+	    (size_t)((const char *)address - base) >= slab->bytes)
+		return false;
+	block->record = first_record(slab);
+	block->room = base;
+	block->room_size = slab->bytes;
+	return block->record != NULL;
+}
+
+static bool find_large_locked(const void *address, struct hk_block *block)
+{
+	struct hk_large *large = hk_large_find_locked(address);
+
+	if (!large)
+		return false;
+	block->record = &large->block;
+	block->room = large->base;
+	block->room_size = large->bytes;
+	return true;
+}
+
+/* Not yet known: is it in a large block? */
+static bool find_in_slabs(const void *address, struct hk_block *block, bool *large)
+{
+	unsigned kind = (unsigned)hk_registry_kind(address);
+
+	*large = kind == HK_KIND_NONE || kind == HK_KIND_LARGE;
+	if (*large)
+		return false;
+	return kind == HK_KIND_MEDIUM ? find_medium(address, block)
+				      : find_small(address, block);
+}
+
+bool hk_block_find_locked(const void *address, struct hk_block *block)
+{
+	bool large;
+
+	if (hk_guard_find(address, block))
+		return true;
+	if (!find_in_slabs(address, block, &large) &&
+	    !(large && find_large_locked(address, block)))
+		return false;
+	unpack(block);
+	return true;
+}
+
+bool hk_block_find(const void *address, struct hk_block *block)
+{
+	bool large, found;
+
+	if (hk_guard_find(address, block))
+		return true;
+	found = find_in_slabs(address, block, &large);
+	if (large) {
+		hk_lock(&hk_large_lock);
+		found = find_large_locked(address, block);
+		hk_unlock(&hk_large_lock);
+	}
+	if (found)
+		unpack(block);
+	return found;
+}
+
+bool hk_block_find_former(const void *address, struct hk_block *block)
+{
+	struct hk_superslab *superslab = hk_registry_owner(address);
+	size_t offset = (uintptr_t)address & (HK_SUPERSLAB_BYTES - 1);
+	const char *base = (const char *)address - offset;
+	struct hk_block_record *record;
+	struct hk_slab *slab;
+	size_t size, index = 0;
+
+	if (!superslab || hk_registry_kind(base) == HK_KIND_LARGE)
+		return false;
+	slab = &superslab->slab[superslab->slab[offset >> HK_SLOT_SHIFT].first];
+	record = first_record(slab);
+	if (!record || slab->kind || !slab->former)
+		return false;
+	block->room = hk_slab_base(slab);
+	if (slab->former <= HK_CLASSES) {
+		const struct hk_size_class *info = hk_class_info(slab->former);
+
+		block->room += slab->colour;
+		if ((const char *)address < block->room)
+			return false;
+		size = info->size;
+		index = (size_t)((const char *)address - block->room) / size;
+		if (index >= info->blocks || index >= HK_RECORDS_PER_SLOT)
+			return false;
+		block->room += index * size;
+	} else {
+		size = HK_MEDIUM_MAX;
+	}
+	block->record = record + index;
+	block->room_size = size;
+	unpack(block);
+	return block->state != HK_BLOCK_NEVER;
+}
+
+void hk_block_of_room(char *room, struct hk_block *block)
+{
+	bool large, found = find_in_slabs(room, block, &large);
+
+	if (!found) {
+		/* A large block that is ours does not go away, so neither does its record. */
+		struct hk_large *owner = hk_registry_owner(room);
+
+		block->record = &owner->block;
+		block->room = owner->base;
+		block->room_size = owner->bytes;
+	}
+	hk_assert(block->room == room);
+	unpack(block);
+}
+
+/* ---- all of them ---- */
+
+static void visit_one(struct hk_block *block,
+		      void (*visit)(const struct hk_block *block, void *context),
+		      void *context)
+{
+	unpack(block);
+	if (block->state == HK_BLOCK_LIVE || block->state == HK_BLOCK_QUARANTINED)
+		visit(block, context);
+}
+
+static void visit_slab(struct hk_slab *slab,
+		       void (*visit)(const struct hk_block *block, void *context),
+		       void *context)
+{
+	struct hk_block_record *record = first_record(slab);
+
+	if (slab->kind == HK_KIND_MEDIUM)
+		visit_one(&(struct hk_block){ .record = record,
+					      .room = hk_slab_base(slab),
+					      .room_size = slab->bytes },
+			  visit, context);
+	if (slab->kind < 1 || slab->kind > HK_CLASSES)
+		return;
+	for (unsigned i = 0; i < slab->blocks; i++) {
+		size_t size = hk_class_size(slab->kind);
+
+		visit_one(
+			&(struct hk_block){ .record = record + i,
+					    .room = hk_slab_first_block(slab) + i * size,
+					    .room_size = size },
+			visit, context);
+	}
+}
+
+struct visitor {
+	void (*visit)(const struct hk_block *block, void *context);
+	void *context;
+};
+
+/* Just allocated, or just freed, its canaries are not there: then the word is not LIVE. */
+static void visit_guarded(const struct hk_block *block, void *context)
+{
+	const struct visitor *visitor = context;
+	uint64_t word = atomic_load_explicit(&block->record->word, memory_order_acquire);
+
+	if (block->state != HK_BLOCK_LIVE || (word & 3) == HK_BLOCK_LIVE)
+		visitor->visit(block, visitor->context);
+}
+
+void hk_block_visit(void (*visit)(const struct hk_block *block, void *context),
+		    void *context)
+{
+	struct visitor visitor = { visit, context };
+
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		for (uint32_t left = s->active; left; left &= left - 1) {
+			struct hk_slab *slab = &s->slab[__builtin_ctz(left)];
+
+			if (slab->kind && slab->first == hk_slab_slot(slab))
+				visit_slab(slab, visit, context);
+		}
+	}
+	for (struct hk_large *large = hk_large_blocks; large; large = large->next)
+		visit_one(&(struct hk_block){ .record = &large->block,
+					      .room = large->base,
+					      .room_size = large->bytes },
+			  visit, context);
+	hk_guard_visit(visit_guarded, &visitor);
+}
+
+uint32_t hk_block_mark(void)
+{
+	return atomic_load_explicit(&mark, memory_order_relaxed);
+}
+
+uint32_t hk_block_next_mark(void)
+{
+	return atomic_fetch_add_explicit(&mark, 1, memory_order_relaxed) + 1;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * quarantine.h - freed blocks that are kept from reuse: a queue, bounded in bytes, in blocks and
+ * in time (HAKMEM_DEBUG=quarantine:BYTES,quarantine_ms:MS).
+ *
+ * One lock, hk_quarantine_lock, a leaf.  What leaves is handed to whoever made it leave, who
+ * looks at its poison under no lock.
+ */
+#ifndef HK_QUARANTINE_H
+#define HK_QUARANTINE_H
+
+#include "lock.h"
+
+extern struct hk_lock hk_quarantine_lock;
+
+#define HK_QUARANTINE_LEAVERS 4
+
+/*
+ * Keep this room; which rooms leave for it, the oldest first, at most so many.  Its size is
+ * told by the record (block.h).  false: it is too large, or there is no memory: it leaves itself.
+ */
+bool hk_quarantine_add(char *room, size_t size, uint32_t now,
+		       char *leavers[HK_QUARANTINE_LEAVERS], unsigned *count);
+
+/* The oldest leaves; NULL: there is none. */
+char *hk_quarantine_take(void);
+
+/* Each room in it, the oldest first; the caller holds the lock. */
+void hk_quarantine_visit_locked(void (*visit)(char *room, void *context), void *context);
+
+/* How many it holds, and their rooms' bytes; the caller holds the lock. */
+void hk_quarantine_count_locked(uint64_t *blocks, uint64_t *bytes);
+
+#endif /* HK_QUARANTINE_H */
