@@ -177,22 +177,6 @@ static void dump_text(struct hk_text *text, const struct hk_snapshot *snapshot,
 
 /* ---- JSON ---- */
 
-static void json_string(struct hk_text *text, const char *string)
-{
-	hk_text(text, "\"");
-	for (; *string; string++) {
-		unsigned char c = (unsigned char)*string;
-
-		if (c == '"' || c == '\\')
-			hk_text(text, "\\%c", c);
-		else if (c < 0x20)
-			hk_text(text, "\\u00%x%x", c >> 4, c & 15u);
-		else
-			hk_text(text, "%c", c);
-	}
-	hk_text(text, "\"");
-}
-
 static void json_lock(struct hk_text *text, const struct hk_lock_report *lock)
 {
 	hk_text(text, "\"acquired\":%lu,\"contended\":%lu,\"waited_ns\":%lu",
@@ -285,7 +269,7 @@ static void dump_json(struct hk_text *text, const struct hk_snapshot *snapshot,
 
 		option_text(i, name, value, sizeof(value));
 		hk_text(text, "%s\"%s\":", i ? "," : "", name);
-		json_string(text, value);
+		hk_text_json(text, value);
 	}
 	hk_text(text, "}}\n");
 }

@@ -143,6 +143,22 @@ void hk_text(struct hk_text *text, const char *format, ...)
 	va_end(list);
 }
 
+void hk_text_json(struct hk_text *text, const char *string)
+{
+	hk_text(text, "\"");
+	for (; *string; string++) {
+		unsigned char c = (unsigned char)*string;
+
+		if (c == '"' || c == '\\')
+			hk_text(text, "\\%c", c);
+		else if (c < 0x20)
+			hk_text(text, "\\u00%x%x", c >> 4, c & 15u);
+		else
+			hk_text(text, "%c", c);
+	}
+	hk_text(text, "\"");
+}
+
 void hk_text_format(char *string, size_t size, const char *format, va_list list)
 {
 	struct hk_text text;

@@ -24,7 +24,10 @@ void hk_text_open(struct hk_text *text, int fd);
 HK_PRINTF(2, 3) void hk_text(struct hk_text *text, const char *format, ...);
 HK_PRINTF(2, 0) void hk_text_list(struct hk_text *text, const char *format, va_list list);
 
-/* The same into a string, cut off where it does not fit. */
+/* The string as one of JSON, in its quotation marks. */
+void hk_text_json(struct hk_text *text, const char *string);
+
+/* As hk_text_list(), into a string, cut off where it does not fit. */
 HK_PRINTF(3, 0)
 void hk_text_format(char *string, size_t size, const char *format, va_list list);
 

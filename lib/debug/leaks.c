@@ -265,7 +265,7 @@ static void write_text(struct hk_text *text, struct leaks *leaks)
 static void open_object(struct hk_text *text, const char *category)
 {
 	hk_text(text, "{\"program\":");
-	hk_report_json_string(text, program());
+	hk_text_json(text, program());
 	hk_text(text, ",\"pid\":%d,\"function\":\"leaks\",\"category\":\"%s\"",
 		(int)getpid(), category);
 }

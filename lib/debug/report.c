@@ -162,23 +162,6 @@ void hk_report_stacks(struct hk_text *text, const hk_stack *stacks, size_t count
 
 /* ---- JSON ---- */
 
-void hk_report_json_string(struct hk_text *text, const char *string)
-{
-	hk_text(text, "\"");
-	for (; *string; string++) {
-		unsigned char c = (unsigned char)*string;
-
-		if (c == '"' || c == '\\')
-			hk_text(text, "\\%c", c);
-		else if (c < 0x20)
-			hk_text(text, "\\u00%c%c", (char)('0' + c / 16),
-				"0123456789abcdef"[c % 16]);
-		else
-			hk_text(text, "%c", c);
-	}
-	hk_text(text, "\"");
-}
-
 struct json {
 	struct hk_text *text;
 	bool any;
@@ -196,16 +179,16 @@ static void tell_json_frame(void *context, size_t stack, unsigned frame,
 	json->any = true;
 	if (symbol->object) {
 		hk_text(text, ",\"object\":");
-		hk_report_json_string(text, symbol->object);
+		hk_text_json(text, symbol->object);
 		hk_text(text, ",\"offset\":\"0x%lx\"", (unsigned long)symbol->offset);
 	}
 	if (symbol->function) {
 		hk_text(text, ",\"function\":");
-		hk_report_json_string(text, symbol->function);
+		hk_text_json(text, symbol->function);
 	}
 	if (symbol->file) {
 		hk_text(text, ",\"file\":");
-		hk_report_json_string(text, symbol->file);
+		hk_text_json(text, symbol->file);
 		hk_text(text, ",\"line\":%u", symbol->line);
 	}
 	if (symbol->inlined)
@@ -269,19 +252,19 @@ static void tell_text(struct hk_text *text, struct crime *crime)
 static void tell_json(struct hk_text *text, const struct crime *crime)
 {
 	hk_text(text, "{\"program\":");
-	hk_report_json_string(text, program());
+	hk_text_json(text, program());
 	hk_text(text, ",\"pid\":%d,\"function\":", (int)getpid());
-	hk_report_json_string(text, crime->function);
+	hk_text_json(text, crime->function);
 	hk_text(text, ",\"what\":");
-	hk_report_json_string(text, hk_message_text(crime->message));
+	hk_text_json(text, hk_message_text(crime->message));
 	hk_text(text, ",\"address\":\"%p\",\"details\":", crime->address);
-	hk_report_json_string(text, crime->details);
+	hk_text_json(text, crime->details);
 	hk_text(text, ",\"parties\":[");
 	for (size_t i = 0; i < crime->count; i++) {
 		const struct hk_party *party = &crime->parties[i];
 
 		hk_text(text, "%s{\"did\":", i ? "," : "");
-		hk_report_json_string(text, party->did);
+		hk_text_json(text, party->did);
 		if (party->thread)
 			hk_text(text, ",\"thread\":%u", party->thread);
 		if (party->time)

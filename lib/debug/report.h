@@ -52,7 +52,6 @@ void hk_report_stacks(struct hk_text *text, const hk_stack *stacks, size_t count
 
 /* The same as JSON: [{"pc":...,"object":...,"offset":...,"function":...,...},...]. */
 void hk_report_json_frames(struct hk_text *text, hk_stack stack);
-void hk_report_json_string(struct hk_text *text, const char *string);
 
 /* Reports written so far, for HAKMEM_DEBUG=exitcode. */
 unsigned hk_report_count(void);
