@@ -207,7 +207,8 @@ static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t 
 /*
  * Is it, under its class's lock, a slab of the class?  Others may have unmapped the SuperSlab
  * since, or given the slot away: what stands here under both locks stays as long as that of
- * the class is held, as only its holder gives a slab of the class to the pool.
+ * the class is held, as only its holder gives a slab of the class to the pool.  The registry
+ * is asked first: a slab of another class changes under that one's lock.
  */
 static bool stands(const struct hk_superslab *superslab, const struct hk_slab *slab,
 		   unsigned kind, bool *huge)
@@ -215,7 +216,8 @@ static bool stands(const struct hk_superslab *superslab, const struct hk_slab *s
 	bool stands;
 
 	hk_lock(&hk_pool_lock);
-	stands = hk_pool_cursor == superslab && slab->kind == kind &&
+	stands = hk_pool_cursor == superslab &&
+		 hk_registry_kind(hk_slab_base(slab)) == kind &&
 		 slab->first == hk_slab_slot(slab) &&
 		 (superslab->active >> slab->first & 1);
 	*huge = superslab->huge;
@@ -296,17 +298,16 @@ static void walk(struct pass *pass, unsigned superslabs)
 {
 	for (; hk_pool_cursor && superslabs; superslabs--) {
 		struct hk_superslab *superslab = hk_pool_cursor;
-		uint8_t kinds[HK_SLOTS] = { 0 };
+		uint8_t kinds[HK_SLOTS];
 		size_t before = pass->bytes;
 		bool later = pass->later;
 
 		pass->later = false;
 		if (is_due(pass, superslab)) {
-			for (uint32_t left = superslab->active; left; left &= left - 1) {
-				unsigned slot = (unsigned)__builtin_ctz(left);
-
-				kinds[slot] = superslab->slab[slot].kind;
-			}
+			/* Of each slot of a run; those behind its first do not stand. */
+			for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+				kinds[slot] = (uint8_t)hk_registry_kind(
+					superslab->base + slot * HK_SLOT_BYTES);
 			hk_unlock(&hk_pool_lock);
 			visit(pass, superslab, kinds);
 			hk_lock(&hk_pool_lock);
