@@ -124,6 +124,7 @@ void *hk_heap_allocate_zeroed(size_t size)
 	return block;
 }
 
+#if HK_DEBUG
 void *hk_heap_allocate_room(size_t alignment, size_t size, bool *zero)
 {
 	size_t size_class = alignment <= 16 ? hk_size_class_of(size) : 0;
@@ -138,6 +139,7 @@ uint8_t hk_heap_perturb(void)
 {
 	return atomic_load_explicit(&perturb, memory_order_relaxed);
 }
+#endif
 
 void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function)
 {
