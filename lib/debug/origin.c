@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "debug/modules.h"
+
 struct reader {
 	int fd;
 	size_t used, size;
@@ -102,8 +104,8 @@ void hk_origin_find(const void *address, struct hk_origin *origin)
 	uintptr_t wanted = (uintptr_t)address;
 	uintptr_t stack = (uintptr_t)__builtin_frame_address(0);
 	struct reader reader = { .fd = -1 };
-	char line[512], before[512] = "";
-	uintptr_t before_end = 0;
+	struct hk_module module;
+	char line[512];
 	int kept = errno;
 
 	*origin = (struct hk_origin){ .what = ", and nothing is mapped there" };
@@ -119,16 +121,13 @@ void hk_origin_find(const void *address, struct hk_origin *origin)
 
 		text++;
 		end = hexadecimal(&text);
-		/* The end of an object's .bss has no name, but follows what has. */
-		if (!*path && start == before_end)
-			path = before;
-		if (wanted >= start && wanted < end) {
-			describe(path, stack >= start && stack < end, origin);
-			break;
-		}
-		before_end = end;
-		if (path != before)
-			memcpy(before, path, strlen(path) + 1);
+		if (wanted < start || wanted >= end)
+			continue;
+		/* The end of an object's .bss has no name there. */
+		if (!*path && hk_modules_find(wanted, hk_modules_generation(), &module))
+			path = module.path;
+		describe(path, stack >= start && stack < end, origin);
+		break;
 	}
 	close(reader.fd);
 	errno = kept;
