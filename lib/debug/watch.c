@@ -42,6 +42,13 @@ static uint32_t this_thread(void)
 	return thread_id;
 }
 
+static bool is_guarded(const struct hk_block *block)
+{
+	struct hk_block ignored;
+
+	return hk_guard_find(block->start, &ignored);
+}
+
 /* ---- reports ---- */
 
 /* This call, and what the block's record tells of earlier ones; how many. */
@@ -117,16 +124,17 @@ HK_COLD static void tell_invalid(const void *pointer, const char *function)
 	     "not a block of this allocator", origin.what, origin.where);
 }
 
-static void tell_canary(const struct hk_block *block, const unsigned char *byte,
-			const char *function)
+/* A byte that nobody may have written: before the block, in it once it was freed, or behind it. */
+static void tell_changed(enum hk_message message, const struct hk_block *block,
+			 const unsigned char *byte, const char *function)
 {
 	bool before = (const char *)byte < block->start;
 	size_t distance = before ? (size_t)(block->start - (const char *)byte)
 				 : (size_t)((const char *)byte - block->start);
 
-	TELL(before ? HK_WRITE_BEFORE : HK_WRITE_BEHIND, function, block->start, block,
-	     "found", hk_unwind_here(), "%lu-byte block, %s 0x%x at offset %s%lu",
-	     (unsigned long)block->size, "changed to", *byte, before ? "-" : "",
+	TELL(message, function, block->start, block, "found", hk_unwind_here(),
+	     "%lu-byte block, changed to 0x%x at offset %s%lu",
+	     (unsigned long)block->size, *byte, before ? "-" : "",
 	     (unsigned long)distance);
 }
 
@@ -138,24 +146,11 @@ static void check_canaries(const struct hk_block *block, const char *function)
 	if (HK_LIKELY(!behind && !before))
 		return;
 	if (behind)
-		tell_canary(block, behind, function);
+		tell_changed(HK_WRITE_BEHIND, block, behind, function);
 	if (before)
-		tell_canary(block, before, function);
+		tell_changed(HK_WRITE_BEFORE, block, before, function);
 	/* Once is enough. */
 	hk_canary_put(block);
-}
-
-static void tell_written(struct hk_block *block, const unsigned char *byte,
-			 const char *function)
-{
-	size_t offset = (size_t)((const char *)byte - block->start);
-	bool before = (const char *)byte < block->start;
-
-	if (before)
-		offset = (size_t)(block->start - (const char *)byte);
-	TELL(HK_WRITE_AFTER_FREE, function, block->start, block, "found",
-	     hk_unwind_here(), "%lu-byte block, changed to 0x%x at offset %s%lu",
-	     (unsigned long)block->size, *byte, before ? "-" : "", (unsigned long)offset);
 }
 
 /* ---- allocation ---- */
@@ -164,7 +159,6 @@ static void record_allocation(struct hk_block *block, enum hk_family family,
 			      hk_stack here)
 {
 	struct hk_block_record *record = block->record;
-
 	bool again = block->state == HK_BLOCK_FREED;
 	hk_stack allocated = again ? record->allocated : 0;
 	hk_stack freed = again ? record->freed : 0;
@@ -230,7 +224,7 @@ static void *allocate(size_t size, size_t alignment, bool zero, enum hk_family f
 								      block.room_size);
 
 			if (HK_UNLIKELY(byte != NULL))
-				tell_written(&block, byte, function);
+				tell_changed(HK_WRITE_AFTER_FREE, &block, byte, function);
 			is_poison = !byte;
 		}
 		block.start = room + front;
@@ -263,8 +257,7 @@ void *hk_front_allocate_aligned(size_t alignment, size_t size, enum hk_family fa
 /* A freed one: larger ones would take too long. */
 static bool is_poisoned(const struct hk_block *block)
 {
-	return block->room_size <= HK_MEDIUM_MAX &&
-	       !hk_guard_find(block->start, &(struct hk_block){ 0 });
+	return block->room_size <= HK_MEDIUM_MAX && !is_guarded(block);
 }
 
 /* It lies in the quarantine; what was changed is told once. */
@@ -274,7 +267,7 @@ static void check_poison(struct hk_block *block, const char *function)
 
 	if (HK_LIKELY(!byte))
 		return;
-	tell_written(block, byte, function);
+	tell_changed(HK_WRITE_AFTER_FREE, block, byte, function);
 	hk_poison_fill(block->start, block->size);
 }
 
@@ -307,7 +300,7 @@ static void bury(struct hk_block *block, const char *function)
 	char *leavers[HK_QUARANTINE_LEAVERS];
 	unsigned count;
 
-	if (hk_guard_find(block->start, &(struct hk_block){ 0 })) {
+	if (is_guarded(block)) {
 		hk_guard_free(block);
 		return;
 	}
@@ -401,7 +394,7 @@ void hk_front_free_sized(void *pointer, size_t alignment, size_t size,
 		/* Not more than was asked for, and not less where that was much. */
 		if (HK_UNLIKELY((uintptr_t)pointer & (alignment - 1)) ||
 		    HK_UNLIKELY(alignment > 16 && alignment != given &&
-				!hk_guard_find(pointer, &(struct hk_block){ 0 })))
+				!is_guarded(&block)))
 			TELL(HK_ALIGNMENT_MISMATCH, function, pointer, &block, "freed",
 			     hk_unwind_here(), "alignment %lu", (unsigned long)alignment);
 	}
