@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Writes to blocks after they were freed: told when they leave the quarantine, or are handed
- * out again.
+ * Writes to blocks after they were freed, and just beside them: told when they leave the
+ * quarantine, or are handed out again.
  */
 #include "libabuse.h"
 
-enum { MEDIUM = 100 << 10 };
+enum { MEDIUM = 100 << 10, LARGE = 3 << 20 };
 
 STEP void release(void)
 {
@@ -13,11 +13,21 @@ STEP void release(void)
 	STAY();
 }
 
+STEP void check(void)
+{
+	ctl(HAKMEM_CHECK, NULL, 0);
+	STAY();
+}
+
 static void expect_late(const char *function, const void *block, size_t size, long offset)
 {
+	const char *outside = offset < 0             ? ", before its start"
+			      : offset >= (long)size ? ", beyond its end"
+						     : "";
+
 	expect_fatal("%s(): write after free in %p (%zu-byte block, changed to 0x78 at "
-		     "offset %ld)",
-		     function, block, size, offset);
+		     "offset %ld%s)",
+		     function, block, size, offset, outside);
 }
 
 STEP void late(size_t size, long offset, const char *found)
@@ -64,6 +74,68 @@ STEP void of_medium(void)
 	STAY();
 }
 
+/* ---- beside it, where the canaries still are ---- */
+
+STEP void first_behind(void)
+{
+	late(40, 40, "flush; late; first_behind; commit; main");
+	STAY();
+}
+
+STEP void last_behind(void)
+{
+	late(40, 47, "flush; late; last_behind; commit; main");
+	STAY();
+}
+
+STEP void just_before(void)
+{
+	late(40, -1, "flush; late; just_before; commit; main");
+	STAY();
+}
+
+STEP void first_before(void)
+{
+	late(200, -16, "flush; late; first_before; commit; main");
+	STAY();
+}
+
+STEP void behind_medium(void)
+{
+	late(MEDIUM, MEDIUM + 5, "flush; late; behind_medium; commit; main");
+	STAY();
+}
+
+/* One that is too large to be poisoned has canaries all the same. */
+STEP void behind_large(void)
+{
+	late(LARGE, LARGE, "flush; late; behind_large; commit; main");
+	STAY();
+}
+
+/* In it and on both sides: three reports, once. */
+STEP void around(void)
+{
+	static const long offsets[] = { 20, 41, -3 };
+	char *block = (char *)make(40);
+
+	drop(block);
+	for (size_t i = 0; i < 3; i++) {
+		scribble(block, offsets[i]);
+		expect_late("hakmem_ctl", block, 40, offsets[i]);
+		expect_party("found", "check; around; commit; main");
+		expect_party("freed", "drop; around; commit; main");
+		expect_party("allocated", "make; around; commit; main");
+	}
+	expect_status(0);
+	check();
+	check();
+	flush();
+	STAY();
+}
+
+/* ---- when it is found ---- */
+
 STEP void at_release(void)
 {
 	char *block = (char *)make(40);
@@ -75,12 +147,6 @@ STEP void at_release(void)
 	expect_party("freed", "drop; at_release; commit; main");
 	expect_party("allocated", "make; at_release; commit; main");
 	release();
-	STAY();
-}
-
-STEP void check(void)
-{
-	ctl(HAKMEM_CHECK, NULL, 0);
 	STAY();
 }
 
@@ -96,6 +162,33 @@ STEP void at_check(void)
 	expect_party("allocated", "make; at_check; commit; main");
 	check();
 	STAY();
+}
+
+STEP void beside_at_check(void)
+{
+	char *block = (char *)make(40);
+
+	drop(block);
+	scribble(block, 44);
+	expect_late("hakmem_ctl", block, 40, 44);
+	expect_party("found", "check; beside_at_check; commit; main");
+	expect_party("freed", "drop; beside_at_check; commit; main");
+	expect_party("allocated", "make; beside_at_check; commit; main");
+	check();
+	STAY();
+}
+
+STEP void beside_at_exit(void)
+{
+	char *block = (char *)make(40);
+
+	drop(block);
+	scribble(block, -8);
+	expect_late("exit", block, 40, -8);
+	expect_party("found", "");
+	expect_party("freed", "drop; beside_at_exit; commit; main");
+	expect_party("allocated", "make; beside_at_exit; commit; main");
+	exit(0);
 }
 
 STEP void at_exit(void)
@@ -227,9 +320,18 @@ static const struct crime crimes[] = {
 	{ "last-byte", NULL, last_byte },
 	{ "page", NULL, of_page },
 	{ "medium", "quarantine:16M", of_medium },
+	{ "first-behind", NULL, first_behind },
+	{ "last-behind", NULL, last_behind },
+	{ "just-before", NULL, just_before },
+	{ "first-before", NULL, first_before },
+	{ "behind-medium", NULL, behind_medium },
+	{ "behind-large", "quarantine:16M", behind_large },
+	{ "around", "continue", around },
 	{ "at-release", NULL, at_release },
 	{ "at-check", NULL, at_check },
+	{ "beside-at-check", NULL, beside_at_check },
 	{ "at-exit", "quarantine:16M", at_exit },
+	{ "beside-at-exit", NULL, beside_at_exit },
 	{ "at-free", "quarantine:1K", at_free },
 	{ "at-malloc", "quarantine:0", at_malloc },
 	{ "at-calloc", "quarantine:0", at_calloc },

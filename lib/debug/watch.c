@@ -128,27 +128,37 @@ HK_COLD static void tell_invalid(const void *pointer, const char *function)
 static void tell_changed(enum hk_message message, const struct hk_block *block,
 			 const unsigned char *byte, const char *function)
 {
-	bool before = (const char *)byte < block->start;
-	size_t distance = before ? (size_t)(block->start - (const char *)byte)
-				 : (size_t)((const char *)byte - block->start);
+	const char *address = (const char *)byte, *outside = "";
+	bool before = address < block->start;
+	size_t distance = before ? (size_t)(block->start - address)
+				 : (size_t)(address - block->start);
 
+	/* Of a block in use, the message says where. */
+	if (message == HK_WRITE_AFTER_FREE && before)
+		outside = ", before its start";
+	else if (message == HK_WRITE_AFTER_FREE && distance >= block->size)
+		outside = ", beyond its end";
 	TELL(message, function, block->start, block, "found", hk_unwind_here(),
-	     "%lu-byte block, changed to 0x%x at offset %s%lu",
+	     "%lu-byte block, changed to 0x%x at offset %s%lu%s",
 	     (unsigned long)block->size, *byte, before ? "-" : "",
-	     (unsigned long)distance);
+	     (unsigned long)distance, outside);
 }
 
+/* Of a block in use, or of one in the quarantine, where nobody has changed them either. */
 static void check_canaries(const struct hk_block *block, const char *function)
 {
 	const unsigned char *behind = hk_canary_changed_behind(block);
 	const unsigned char *before = hk_canary_changed_before(block);
+	bool live = block->state == HK_BLOCK_LIVE;
 
 	if (HK_LIKELY(!behind && !before))
 		return;
 	if (behind)
-		tell_changed(HK_WRITE_BEHIND, block, behind, function);
+		tell_changed(live ? HK_WRITE_BEHIND : HK_WRITE_AFTER_FREE, block, behind,
+			     function);
 	if (before)
-		tell_changed(HK_WRITE_BEFORE, block, before, function);
+		tell_changed(live ? HK_WRITE_BEFORE : HK_WRITE_AFTER_FREE, block, before,
+			     function);
 	/* Once is enough. */
 	hk_canary_put(block);
 }
@@ -260,15 +270,18 @@ static bool is_poisoned(const struct hk_block *block)
 	return block->room_size <= HK_MEDIUM_MAX && !is_guarded(block);
 }
 
-/* It lies in the quarantine; what was changed is told once. */
-static void check_poison(struct hk_block *block, const char *function)
+/* What was changed while it lay in the quarantine, which is told once. */
+static void check_freed(const struct hk_block *block, const char *function)
 {
-	const unsigned char *byte = hk_poison_changed(block->start, block->size);
+	const unsigned char *byte = NULL;
 
-	if (HK_LIKELY(!byte))
-		return;
-	tell_changed(HK_WRITE_AFTER_FREE, block, byte, function);
-	hk_poison_fill(block->start, block->size);
+	if (is_poisoned(block))
+		byte = hk_poison_changed(block->start, block->size);
+	if (HK_UNLIKELY(byte != NULL)) {
+		tell_changed(HK_WRITE_AFTER_FREE, block, byte, function);
+		hk_poison_fill(block->start, block->size);
+	}
+	check_canaries(block, function);
 }
 
 /* Out of the quarantine, and back to the heap; the room's bytes. */
@@ -277,17 +290,15 @@ static size_t leave(char *room, const char *function)
 	struct hk_block block;
 
 	hk_block_of_room(room, &block);
-	if (is_poisoned(&block)) {
-		check_poison(&block, function);
-		/*
-		 * The canaries, too: until it is handed out again, all of it is looked at.  Under
-		 * the lock, for a walk that has seen it LIVE and looks at them.
-		 */
-		if (block.room_size <= HK_CLASS_MAX) {
-			hk_lock(&hk_quarantine_lock);
-			hk_canary_poison(&block);
-			hk_unlock(&hk_quarantine_lock);
-		}
+	check_freed(&block, function);
+	/*
+	 * The canaries become poison, too: until it is handed out again, all of it is looked at.
+	 * Under the lock, for a walk that has seen it LIVE and looks at them.
+	 */
+	if (block.room_size <= HK_CLASS_MAX) {
+		hk_lock(&hk_quarantine_lock);
+		hk_canary_poison(&block);
+		hk_unlock(&hk_quarantine_lock);
 	}
 	hk_block_leave(&block);
 	hk_heap_free(room, function);
@@ -476,10 +487,14 @@ static void add_bad(struct bad_blocks *bad, const struct hk_block *block)
 		bad->first[bad->count++] = *block;
 }
 
+static bool has_changed_canaries(const struct hk_block *block)
+{
+	return hk_canary_changed_before(block) || hk_canary_changed_behind(block);
+}
+
 static void find_broken(const struct hk_block *block, void *context)
 {
-	if (block->state == HK_BLOCK_LIVE &&
-	    (hk_canary_changed_before(block) || hk_canary_changed_behind(block)))
+	if (block->state == HK_BLOCK_LIVE && has_changed_canaries(block))
 		add_bad(context, block);
 }
 
@@ -489,7 +504,8 @@ static void find_written(char *room, void *context)
 	struct hk_block block;
 
 	hk_block_of_room(room, &block);
-	if (is_poisoned(&block) && hk_poison_changed(block.start, block.size))
+	if (has_changed_canaries(&block) ||
+	    (is_poisoned(&block) && hk_poison_changed(block.start, block.size)))
 		add_bad(context, &block);
 }
 
@@ -507,7 +523,7 @@ void hk_front_check(const char *function)
 		if (block->state == HK_BLOCK_LIVE)
 			check_canaries(block, function);
 		else
-			check_poison(block, function);
+			check_freed(block, function);
 	}
 }
 
