@@ -110,20 +110,38 @@ if [ -r "$testlib_debug" ]; then
 	environment "debug library: a good list" "" debug=quarantine:1M,leaks,exitcode:0 \
 		HAKMEM_DEBUG=quarantine:1M,leaks,exitcode:0
 	environment "debug library: misspelt word" \
-		'bad value "gard:1" for HAKMEM_DEBUG (did you mean "guard"?), using "poison"' \
+		'bad value "gard:1" for HAKMEM_DEBUG (did you mean "guard:NUMBER"?), using "poison"' \
 		debug=poison HAKMEM_DEBUG=gard:1
 	environment "debug library: misspelt word in a list" \
 		'bad value "leeks" for HAKMEM_DEBUG (did you mean "leaks"?), using "poison"' \
 		debug=poison HAKMEM_DEBUG=quarantine:1M,leeks,json
-	environment "debug library: a number that is none" \
-		'bad value "exitcode:x" for HAKMEM_DEBUG (did you mean "exitcode"?), using "poison"' \
-		debug=poison HAKMEM_DEBUG=exitcode:x
-	environment "debug library: a status that no process can have" \
-		'bad value "exitcode:256" for HAKMEM_DEBUG (did you mean "exitcode"?), using "poison"' \
-		debug=poison HAKMEM_DEBUG=exitcode:256
-	environment "debug library: a word's value that there is not" \
-		'bad value "unwind:none" for HAKMEM_DEBUG (did you mean "unwind"?), using "poison"' \
-		debug=poison HAKMEM_DEBUG=unwind:none
+	# HAKMEM_DEBUG, the word of it that is not understood, and what is offered.
+	while read -r list word nearest; do
+		environment "debug library: $list" "$(printf '%s' "bad value \"$word\" for " \
+			"HAKMEM_DEBUG (did you mean \"$nearest\"?), using \"poison\"")" \
+			debug=poison HAKMEM_DEBUG="$list"
+	done <<-LISTS
+		guard:x guard:x guard:NUMBER
+		guard: guard: guard:NUMBER
+		guard guard guard:NUMBER
+		guard:1:2 guard:1:2 guard:NUMBER
+		json,guard:1x,leaks guard:1x guard:NUMBER
+		quarantine:-1 quarantine:-1 quarantine:NUMBER
+		quarantine:99999999999999999999 quarantine:99999999999999999999 quarantine:NUMBER
+		quarantine_ms:1s quarantine_ms:1s quarantine_ms:NUMBER
+		exitcode:x exitcode:x exitcode:0..255
+		exitcode:256 exitcode:256 exitcode:0..255
+		unwind:none unwind:none unwind:libunwind|fp|no
+		unwind unwind unwind:libunwind|fp|no
+		leaks:lots leaks:lots leaks:no|lost|all
+		leak leak leaks
+		leak:all leak:all leaks:no|lost|all
+		json:1 json:1 json
+		none:x none:x none
+		log: log: log:TEXT
+		suppressions suppressions suppressions:TEXT
+		symbol:no symbol:no symbols:TEXT
+	LISTS
 	library=$testlib
 fi
 environment "production library: HAKMEM_DEBUG says nothing to it" "" stats=none \

@@ -19,8 +19,9 @@ struct hk_debug_options hk_debug_options = {
 enum value { FLAG, WORD, NUMBER, TEXT };
 
 /*
- * words: of a WORD, which stand for 0, 1 and so on; of a FLAG, what it is set to.  A word alone,
- * without its value, sets `alone', if there is such a word.
+ * words: of a WORD, which stand for 0, 1 and so on; of a FLAG, what it is set to; else what a
+ * message says is wanted.  A word alone, without its value, sets `alone', if there is such a
+ * word.
  */
 static const struct option {
 	const char *name;
@@ -36,15 +37,15 @@ static const struct option {
 	{ "none", FLAG, "0", NULL, FIELD(poison) },
 	{ "unwind", WORD, "libunwind|fp|no", NULL, FIELD(unwinder) },
 	{ "leaks", WORD, "no|lost|all", "lost", FIELD(leaks) },
-	{ "guard", NUMBER, NULL, NULL, FIELD(guard) },
-	{ "quarantine", NUMBER, NULL, NULL, FIELD(quarantine) },
-	{ "quarantine_ms", NUMBER, NULL, NULL, FIELD(quarantine_ms) },
-	{ "exitcode", NUMBER, NULL, NULL, FIELD(exit_code) },
+	{ "guard", NUMBER, "NUMBER", NULL, FIELD(guard) },
+	{ "quarantine", NUMBER, "NUMBER", NULL, FIELD(quarantine) },
+	{ "quarantine_ms", NUMBER, "NUMBER", NULL, FIELD(quarantine_ms) },
+	{ "exitcode", NUMBER, "0..255", NULL, FIELD(exit_code) },
 	{ "continue", FLAG, "1", NULL, FIELD(go_on) },
 	{ "json", FLAG, "1", NULL, FIELD(json) },
-	{ "log", TEXT, NULL, NULL, FIELD(log) },
-	{ "suppressions", TEXT, NULL, NULL, FIELD(suppressions) },
-	{ "symbols", TEXT, NULL, NULL, FIELD(symbols) },
+	{ "log", TEXT, "TEXT", NULL, FIELD(log) },
+	{ "suppressions", TEXT, "TEXT", NULL, FIELD(suppressions) },
+	{ "symbols", TEXT, "TEXT", NULL, FIELD(symbols) },
 #undef FIELD
 };
 
@@ -106,9 +107,23 @@ static bool parse_word(const char *text, const char *end, struct hk_debug_option
 	return false;
 }
 
-static const char *nearest_name(const char *word, size_t length)
+/* With its value; alone where that has a meaning, and none is given. */
+static const char *form_of(const struct option *option, bool has_value)
 {
-	const char *colon = memchr(word, ':', length), *nearest = options[0].name;
+	static char form[64];
+
+	if (option->value == FLAG || (option->alone && !has_value))
+		return option->name;
+	hk_assert(strlen(option->name) + 1 + strlen(option->words) < sizeof(form));
+	strcpy(form, option->name);
+	strcat(form, ":");
+	return strcat(form, option->words);
+}
+
+static const char *nearest_form(const char *word, size_t length)
+{
+	const char *colon = memchr(word, ':', length);
+	const struct option *nearest = &options[0];
 	size_t best = SIZE_MAX;
 
 	if (colon)
@@ -119,10 +134,10 @@ static const char *nearest_name(const char *word, size_t length)
 
 		if (distance < best) {
 			best = distance;
-			nearest = name;
+			nearest = &options[i];
 		}
 	}
-	return nearest;
+	return form_of(nearest, colon != NULL);
 }
 
 bool hk_debug_options_parse(const char *text, const char **word, size_t *length,
@@ -140,7 +155,7 @@ bool hk_debug_options_parse(const char *text, const char **word, size_t *length,
 		if (!parse_word(text, end, &result)) {
 			*word = text;
 			*length = (size_t)(end - text);
-			*nearest = nearest_name(text, *length);
+			*nearest = nearest_form(text, *length);
 			return false;
 		}
 		if (!*end)

@@ -30,7 +30,8 @@ extern struct hk_debug_options hk_debug_options;
 
 /*
  * Parse the whole list; false: nothing has changed, and *word and *length tell what was not
- * understood, *nearest the word of the table that is next to it.
+ * understood, *nearest the word of the table that is next to it, with the value that it wants
+ * ("guard:NUMBER"), until the next call.
  */
 bool hk_debug_options_parse(const char *text, const char **word, size_t *length,
 			    const char **nearest);
