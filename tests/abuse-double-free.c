@@ -130,17 +130,29 @@ STEP void after_release(void)
 }
 
 /* All that there was has gone back to the kernel. */
-STEP void after_unmapping(void)
+STEP void unmapped(size_t size)
 {
-	char *block = (char *)make(MEDIUM);
+	char *block = (char *)make(size);
 
 	drop(block);
 	ctl(HAKMEM_RELEASE, NULL, 0);
-	expect_fatal("free(): invalid pointer %p (not a block of this allocator, and "
-		     "nothing is mapped there)",
-		     (void *)block);
-	expect_party("passed", "drop_again; after_unmapping; commit; main");
+	expect_double("free", block, size);
+	expect_party("freed again", "drop_again; unmapped");
+	expect_party("freed first", "drop; unmapped");
+	expect_party("allocated", "make; unmapped");
 	drop_again(block);
+	STAY();
+}
+
+STEP void after_unmapping_small(void)
+{
+	unmapped(48);
+	STAY();
+}
+
+STEP void after_unmapping_medium(void)
+{
+	unmapped(MEDIUM);
 	STAY();
 }
 
@@ -281,22 +293,40 @@ STEP void grow_freed_large(void)
 	STAY();
 }
 
+STEP void grow_freed_huge(void)
+{
+	grow_freed(HUGE);
+	STAY();
+}
+
 STEP void measure(void *block)
 {
 	if (!malloc_usable_size(opaque(block)))
 		puts("# it answered 0");
 }
 
-STEP void measure_freed(void)
+STEP void measure_freed(size_t size)
 {
-	char *block = (char *)make(48);
+	char *block = (char *)make(size);
 
 	drop(block);
-	expect_double("malloc_usable_size", block, 48);
-	expect_party("freed again", "measure; measure_freed; commit; main");
-	expect_party("freed first", "drop; measure_freed; commit; main");
-	expect_party("allocated", "make; measure_freed; commit; main");
+	expect_double("malloc_usable_size", block, size);
+	expect_party("freed again", "measure; measure_freed");
+	expect_party("freed first", "drop; measure_freed");
+	expect_party("allocated", "make; measure_freed");
 	measure(block);
+	STAY();
+}
+
+STEP void measure_freed_small(void)
+{
+	measure_freed(48);
+	STAY();
+}
+
+STEP void measure_freed_huge(void)
+{
+	measure_freed(HUGE);
 	STAY();
 }
 
@@ -304,13 +334,12 @@ STEP void measure_freed(void)
 
 static int maker, dropper;
 
-STEP void *make_there(void *unused)
+STEP void *make_there(void *size)
 {
 	void *block;
 
-	(void)unused;
 	maker = this_thread();
-	block = make(64);
+	block = make(*(size_t *)size);
 	return opaque(block);
 }
 
@@ -321,29 +350,120 @@ STEP void *drop_there(void *block)
 	return NULL;
 }
 
-STEP void by_three_threads(void)
+STEP void by_three_threads(size_t size)
 {
-	void *block = run_here(make_there, NULL);
+	void *block = run_here(make_there, &size);
 
 	run_here(drop_there, block);
-	expect_double("free", block, 64);
-	expect_party("freed again", "drop_again; by_three_threads; commit; main");
+	expect_double("free", block, size);
+	expect_party("freed again", "drop_again; by_three_threads");
 	expect_party_of(dropper, "freed first", "drop; drop_there");
 	expect_party_of(maker, "allocated", "make; make_there");
 	drop_again(block);
 	STAY();
 }
 
-/* Too large for the quarantine: its mapping has gone, and its record. */
+STEP void small_by_three_threads(void)
+{
+	by_three_threads(64);
+	STAY();
+}
+
+STEP void huge_by_three_threads(void)
+{
+	by_three_threads(HUGE);
+	STAY();
+}
+
+/* ---- too large for the quarantine: its mapping has gone, and its record ---- */
+
+enum { REMEMBERED = 256 };
+
 STEP void huge(void)
+{
+	twice(make(HUGE), HUGE, "make; huge; commit; main");
+	STAY();
+}
+
+STEP void drop_many(size_t size, size_t count)
+{
+	static void *blocks[REMEMBERED];
+
+	for (size_t i = 0; i < count; i++)
+		blocks[i] = malloc(opaque_size(size));
+	for (size_t i = 0; i < count; i++)
+		free(opaque(blocks[i]));
+}
+
+/* No matter how many small ones have been freed since. */
+STEP void last_remembered(void)
 {
 	char *block = (char *)make(HUGE);
 
 	drop(block);
+	drop_many(LARGE, REMEMBERED - 1);
+	for (size_t i = 0; i < 100; i++)
+		drop_many(100, REMEMBERED);
+	expect_double("free", block, HUGE);
+	expect_party("freed again", "drop_again; last_remembered; commit; main");
+	expect_party("freed first", "drop; last_remembered; commit; main");
+	expect_party("allocated", "make; last_remembered; commit; main");
+	drop_again(block);
+	STAY();
+}
+
+static void expect_nothing_there(const void *address)
+{
 	expect_fatal("free(): invalid pointer %p (not a block of this allocator, and "
 		     "nothing is mapped there)",
-		     (void *)block);
-	expect_party("passed", "drop_again; huge; commit; main");
+		     address);
+}
+
+STEP void first_forgotten(void)
+{
+	char *block = (char *)make(HUGE);
+
+	drop(block);
+	drop_many(LARGE, REMEMBERED);
+	expect_nothing_there(block);
+	expect_party("passed", "drop_again; first_forgotten; commit; main");
+	drop_again(block);
+	STAY();
+}
+
+STEP void inside_huge(void)
+{
+	char *block = (char *)make(HUGE);
+
+	drop(block);
+	expect_nothing_there(block + 16);
+	expect_party("passed", "drop_again; inside_huge; commit; main");
+	drop_again(block + 16);
+	STAY();
+}
+
+STEP void drop_second(void *block)
+{
+	free(opaque(block));
+	STAY();
+}
+
+/* The one that had the address last. */
+STEP void address_reused(void)
+{
+	char *block = (char *)make(HUGE), *next;
+
+	drop(block);
+	next = (char *)make_anew(HUGE - 8);
+	if (next != block) {
+		puts("not ok - the address is used again at once");
+		return;
+	}
+	drop_second(next);
+	expect_double("free", block, HUGE - 8);
+	expect_party("freed again", "drop_again; address_reused; commit; main");
+	expect_party("freed first", "drop_second; address_reused; commit; main");
+	expect_party("allocated", "make_anew; address_reused; commit; main");
 	drop_again(block);
 	STAY();
 }
@@ -354,7 +474,6 @@ static const struct crime crimes[] = {
 	{ "page", NULL, page },
 	{ "medium", NULL, medium },
 	{ "large", "quarantine:16M", large },
-	{ "huge", "quarantine:16M", huge },
 	{ "aligned", NULL, aligned },
 	{ "by-libc", NULL, by_libc },
 	{ "small-no-quarantine", "quarantine:0", small },
@@ -362,7 +481,8 @@ static const struct crime crimes[] = {
 	{ "guarded", "guard:1", small },
 	{ "after-flush", NULL, after_flush },
 	{ "after-release", NULL, after_release },
-	{ "after-unmapping", NULL, after_unmapping },
+	{ "after-unmapping-small", NULL, after_unmapping_small },
+	{ "after-unmapping-medium", NULL, after_unmapping_medium },
 	{ "after-others", NULL, after_others },
 	{ "reused", "quarantine:0", reused },
 	{ "through-realloc", NULL, through_realloc },
@@ -372,8 +492,17 @@ static const struct crime crimes[] = {
 	{ "grow-freed-small", NULL, grow_freed_small },
 	{ "grow-freed-medium", NULL, grow_freed_medium },
 	{ "grow-freed-large", "quarantine:16M", grow_freed_large },
-	{ "measure-freed", NULL, measure_freed },
-	{ "by-three-threads", NULL, by_three_threads },
+	{ "grow-freed-huge", NULL, grow_freed_huge },
+	{ "measure-freed-small", NULL, measure_freed_small },
+	{ "measure-freed-huge", NULL, measure_freed_huge },
+	{ "by-three-threads", NULL, small_by_three_threads },
+	{ "huge-by-three-threads", NULL, huge_by_three_threads },
+	{ "huge", NULL, huge },
+	{ "huge-in-large-quarantine", "quarantine:16M", huge },
+	{ "last-remembered", NULL, last_remembered },
+	{ "first-forgotten", NULL, first_forgotten },
+	{ "inside-huge", NULL, inside_huge },
+	{ "address-reused", NULL, address_reused },
 };
 
 FAMILY(crimes)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * quarantine.c - a ring of rooms, mapped at the first use.
+ * quarantine.c - a ring of rooms, and two of what has left it, mapped at the first use.  Not
+ * variables: in a program that is linked with the library, those are searched for pointers to
+ * blocks.
  */
 #include "debug/quarantine.h"
 
@@ -87,4 +89,70 @@ void hk_quarantine_count_locked(uint64_t *blocks, uint64_t *bytes_kept)
 {
 	*blocks = count;
 	*bytes_kept = bytes;
+}
+
+/* ---- what has left ---- */
+
+#define LEFT_ENTRIES 256
+
+struct left {
+	char *start;
+	size_t size;
+	struct hk_block_record record;
+};
+
+static struct left_ring {
+	size_t next; /* entries written so far */
+	struct left entries[LEFT_ENTRIES];
+} * left_rings; /* of small ones, of larger ones */
+
+void hk_quarantine_note_locked(const struct hk_block *block)
+{
+	struct left_ring *of_size;
+
+	if (!left_rings) {
+		left_rings = hk_os_map(2 * sizeof(*left_rings), hk_os_page_size, NULL);
+		if (!left_rings)
+			return;
+		hk_os_uncount(2 * sizeof(*left_rings));
+	}
+	of_size = &left_rings[block->room_size > HK_CLASS_MAX];
+	of_size->entries[of_size->next++ % LEFT_ENTRIES] = (struct left){
+		block->start, block->size, *block->record
+	};
+}
+
+static const struct left *find_left_locked(const void *start)
+{
+	for (size_t i = 0; left_rings && i < 2; i++) {
+		const struct left_ring *of_size = &left_rings[i];
+
+		for (size_t back = 1; back <= LEFT_ENTRIES && back <= of_size->next;
+		     back++) {
+			const struct left *left =
+				&of_size->entries[(of_size->next - back) % LEFT_ENTRIES];
+
+			if (left->start == start)
+				return left;
+		}
+	}
+	return NULL;
+}
+
+bool hk_quarantine_find_left(const void *start, struct hk_block *block,
+			     struct hk_block_record *record)
+{
+	const struct left *left;
+
+	hk_lock(&hk_quarantine_lock);
+	left = find_left_locked(start);
+	if (left) {
+		*record = left->record;
+		*block = (struct hk_block){ .record = record,
+					    .state = HK_BLOCK_FREED,
+					    .start = left->start,
+					    .size = left->size };
+	}
+	hk_unlock(&hk_quarantine_lock);
+	return left != NULL;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * quarantine.h - freed blocks that are kept from reuse: a queue, bounded in bytes, in blocks and
- * in time (HAKMEM_DEBUG=quarantine:BYTES,quarantine_ms:MS).
+ * in time (HAKMEM_DEBUG=quarantine:BYTES,quarantine_ms:MS).  And, for reports, what was known of
+ * those that went back to the heap last, whose own records go with their memory: the last 256 of
+ * more than 64 KiB, which go back to the kernel soonest, and the last 256 others.
  *
  * One lock, hk_quarantine_lock, a leaf.  What leaves is handed to whoever made it leave, who
  * looks at its poison under no lock.
@@ -9,6 +11,7 @@
 #ifndef HK_QUARANTINE_H
 #define HK_QUARANTINE_H
 
+#include "debug/block.h"
 #include "lock.h"
 
 extern struct hk_lock hk_quarantine_lock;
@@ -30,5 +33,18 @@ void hk_quarantine_visit_locked(void (*visit)(char *room, void *context), void *
 
 /* How many it holds, and their rooms' bytes; the caller holds the lock. */
 void hk_quarantine_count_locked(uint64_t *blocks, uint64_t *bytes);
+
+/*
+ * The block goes back to the heap, whether it was here or not, and nobody else has it: keep a copy
+ * of what its record says; the caller holds the lock.
+ */
+void hk_quarantine_note_locked(const struct hk_block *block);
+
+/*
+ * The block that began at this address and has gone back to the heap, the last one if there were
+ * several: block and *record become as they were; the room is not known.  false: it is not noted.
+ */
+bool hk_quarantine_find_left(const void *start, struct hk_block *block,
+			     struct hk_block_record *record);
 
 #endif /* HK_QUARANTINE_H */

@@ -94,16 +94,20 @@ HK_COLD static void tell_invalid(const void *pointer, const char *function)
 	struct hk_block block;
 	bool found = hk_block_find(pointer, &block);
 	const char *address = pointer;
+	struct hk_block_record left;
 	struct hk_origin origin;
 
 	if (!found || block.state == HK_BLOCK_NEVER)
 		found = hk_block_find_former(pointer, &block);
-	if (found && block.state != HK_BLOCK_NEVER && address == block.start) {
+	/* If its memory has gone, or has become blocks of another size that are free, too. */
+	if (!found || (block.state != HK_BLOCK_LIVE && address != block.start))
+		found |= hk_quarantine_find_left(pointer, &block, &left);
+	if (found && address == block.start) {
 		TELL(HK_DOUBLE_FREE, function, pointer, &block, "freed again", here,
 		     "%lu-byte block", (unsigned long)block.size);
 		return;
 	}
-	if (found && block.state != HK_BLOCK_NEVER) {
+	if (found) {
 		bool before = address < block.start;
 		bool behind = address >= block.start + block.size;
 		size_t distance = before   ? (size_t)(block.start - address)
@@ -291,15 +295,15 @@ static size_t leave(char *room, const char *function)
 
 	hk_block_of_room(room, &block);
 	check_freed(&block, function);
+	hk_lock(&hk_quarantine_lock);
 	/*
 	 * The canaries become poison, too: until it is handed out again, all of it is looked at.
 	 * Under the lock, for a walk that has seen it LIVE and looks at them.
 	 */
-	if (block.room_size <= HK_CLASS_MAX) {
-		hk_lock(&hk_quarantine_lock);
+	if (block.room_size <= HK_CLASS_MAX)
 		hk_canary_poison(&block);
-		hk_unlock(&hk_quarantine_lock);
-	}
+	hk_quarantine_note_locked(&block);
+	hk_unlock(&hk_quarantine_lock);
 	hk_block_leave(&block);
 	hk_heap_free(room, function);
 	return block.room_size;
