@@ -14,6 +14,15 @@ done
 [ -n "$symbolizer" ] ||
 	skip "the functions of the stacks" "no addr2line, nor anything like it, is installed"
 
+# For those that load and unload.
+TEST_MODULE=$work/module.so
+export TEST_MODULE
+${CC:-cc} -std=gnu17 -O2 -shared -fPIC -o "$TEST_MODULE" "$tests/module.c" \
+	>"$work/cc.log" 2>&1 || {
+	comment_file "$work/cc.log"
+	bail_out "tests/module.c does not compile"
+}
+
 # What no announcement can know: ages, and what else lives and is kept in the process.
 forget='
 / leaks(): /s/oldest [0-9]*\.[0-9][0-9] s ago/oldest N s ago/

@@ -13,14 +13,6 @@ require_library
 . "$tests/crimes.sh"
 library=$testlib_debug
 
-TEST_MODULE=$work/module.so
-export TEST_MODULE
-${CC:-cc} -std=gnu17 -O2 -shared -fPIC -o "$TEST_MODULE" "$tests/module.c" \
-	>"$work/cc.log" 2>&1 || {
-	comment_file "$work/cc.log"
-	bail_out "tests/module.c does not compile"
-}
-
 # innocents WORDS: all of them, with these in HAKMEM_DEBUG.
 innocents()
 {

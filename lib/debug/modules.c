@@ -126,7 +126,7 @@ struct gone {
 
 static struct gone *_Atomic all_gone;
 static _Atomic uint32_t generation;
-static _Atomic bool reused;
+static _Atomic uint32_t reused;
 static unsigned held;
 
 uint32_t hk_modules_generation(void)
@@ -134,9 +134,17 @@ uint32_t hk_modules_generation(void)
 	return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
-bool hk_modules_reused(void)
+uint32_t hk_modules_reused(void)
 {
 	return atomic_load_explicit(&reused, memory_order_relaxed);
+}
+
+/* Under the lock: from the next generation on, other code may stand where code stood. */
+static void note_reused(void)
+{
+	atomic_store_explicit(&reused,
+			      atomic_load_explicit(&generation, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
 }
 
 /* Ranges at most: each may be one of the 65,530 mappings that the kernel allows. */
@@ -191,7 +199,7 @@ static void note_gone(const struct gone *object, uint32_t before)
 	atomic_store_explicit(&all_gone, gone, memory_order_release);
 	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND &&
 	    !hold(object->start, object->end))
-		atomic_store_explicit(&reused, true, memory_order_relaxed);
+		note_reused();
 }
 
 /* ---- dlclose() ---- */
@@ -301,13 +309,17 @@ static int find_again(struct dl_phdr_info *info, size_t size, void *context)
 	return 0;
 }
 
+/* snapshot: NULL if there was no memory for it, and something may have gone unseen. */
 static void note_all_gone(struct snapshot *snapshot, uint32_t before)
 {
 	int kept_errno = errno;
 
-	dl_iterate_phdr(find_again, snapshot);
+	if (snapshot)
+		dl_iterate_phdr(find_again, snapshot);
 	hk_lock(&lock);
-	for (size_t i = 0; i < snapshot->count; i++) {
+	if (!snapshot)
+		note_reused();
+	for (size_t i = 0; snapshot && i < snapshot->count; i++) {
 		const struct object *object = &snapshot->objects[i];
 		struct gone gone = { .bias = object->bias,
 				     .start = object->start,
@@ -390,12 +402,11 @@ HK_ENTRY int dlclose(void *handle)
 	begin_closing();
 	result = real(handle);
 	end_closing();
-	if (!snapshot)
-		return result;
 	dl_iterate_phdr(read_unloads, &unloads);
-	if (unloads != snapshot->unloads)
+	if (!snapshot || unloads != snapshot->unloads)
 		note_all_gone(snapshot, before);
-	hk_os_unmap(snapshot, snapshot->bytes);
+	if (snapshot)
+		hk_os_unmap(snapshot, snapshot->bytes);
 	return result;
 }
 

@@ -23,10 +23,11 @@ struct hk_module {
 uint32_t hk_modules_generation(void);
 
 /*
- * May code stand where other code stood before?  The ranges of unloaded objects are held for
- * libunwind's sake, whose caches outlive them; true: of one at least, that failed.
+ * The last generation from which on code may stand where other code stood before; 0: never.  The
+ * ranges of unloaded objects are held for libunwind's sake, whose caches outlive them.  But when
+ * several threads map memory, one of them may be faster, and not all can be held.
  */
-bool hk_modules_reused(void);
+uint32_t hk_modules_reused(void);
 
 /* Where this address lay in that generation; false: in no object that is known. */
 bool hk_modules_find(uintptr_t address, uint32_t generation, struct hk_module *module);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * unwind.c - the calling thread's stack: by libunwind, or by frame pointers.
+ * unwind.c - the calling thread's stack: by libunwind, by libgcc_s, or by frame pointers.
  *
  * Owns what is known of stacks (the memory), and the gate of fork().  Called by the entry
  * points, under no lock.  Takes no lock of ours; libunwind takes its own, and the loader's for
@@ -37,6 +37,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #include "debug/modules.h"
 #include "debug/options.h"
@@ -52,9 +53,10 @@
 #define LIBUNWIND_STACK ((uintptr_t)16 << 10)
 
 static _Thread_local struct {
-	bool inside;   /* in the unwinder, or between fork()'s two handlers */
-	bool loading;  /* it is being loaded */
-	bool counted;  /* at the gate */
+	bool inside;  /* in the unwinder, or between fork()'s two handlers */
+	bool loading; /* it is being loaded */
+	bool counted; /* at the gate */
+	uint32_t since; /* one more than the generation in which its cache began; 0: none yet */
 	uintptr_t low; /* of the thread's stack, what is known to be mapped begins here */
 	uintptr_t floor; /* ... and ends here: below is its guard page; 0: not met yet */
 	uintptr_t high;  /* while libunwind runs: up to here the stack in use is mapped */
@@ -361,6 +363,65 @@ static void load_libunwind(void)
 	atomic_store_explicit(&backtrace, trace, memory_order_release);
 }
 
+/* ---- by libgcc_s ---- */
+
+/*
+ * What libunwind's cache of the thread says of an address stays, and no call clears it.  Where
+ * other code may have come to stand there, it would read the stack in a wrong place, and without
+ * asking.  This takes some ten times as long, remembers nothing, and takes no lock of the loader's
+ * (_dl_find_object()) if it is GCC 12's or later.
+ */
+static _Atomic(__typeof__(&_Unwind_Backtrace)) step_all; /* NULL: not loaded */
+static __typeof__(&_Unwind_GetIP) pc_of;                 /* written before it */
+
+static void load_libgcc(void)
+{
+	void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
+	__typeof__(&_Unwind_Backtrace) step;
+
+	if (!library)
+		return;
+	step = (__typeof__(step))dlsym(library, "_Unwind_Backtrace");
+	pc_of = (__typeof__(pc_of))dlsym(library, "_Unwind_GetIP");
+	if (step && pc_of)
+		atomic_store_explicit(&step_all, step, memory_order_release);
+}
+
+struct list {
+	uintptr_t *frames;
+	unsigned max, count;
+};
+
+static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *argument)
+{
+	struct list *list = argument;
+	uintptr_t pc = pc_of(context);
+
+	if (!pc || list->count == list->max)
+		return _URC_NORMAL_STOP;
+	list->frames[list->count++] = pc;
+	return _URC_NO_REASON;
+}
+
+static unsigned walk_without_cache(uintptr_t *frames, unsigned max)
+{
+	__typeof__(&_Unwind_Backtrace) step = atomic_load_explicit(&step_all,
+								   memory_order_acquire);
+	struct list list = { .frames = frames, .max = max };
+
+	if (step)
+		step(add_frame, &list);
+	return list.count;
+}
+
+/* A thread that began later has a cache of its own, in which nothing is from before. */
+static bool has_stale_cache(void)
+{
+	if (HK_UNLIKELY(!thread.since))
+		thread.since = hk_modules_generation() + 1;
+	return thread.since <= hk_modules_reused();
+}
+
 /* ---- */
 
 extern const ElfW(Ehdr) __ehdr_start HK_HIDDEN;
@@ -405,6 +466,7 @@ void hk_unwind_init(void)
 	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND) {
 		thread.inside = thread.loading = true;
 		load_libunwind();
+		load_libgcc();
 		thread.inside = false;
 		/* So that the loader gives this thread libunwind's thread-local storage now. */
 		hk_unwind_here();
@@ -419,15 +481,19 @@ static unsigned take_frames(uintptr_t *frames, unsigned max, uintptr_t here)
 	unsigned count = 0;
 	int found;
 
-	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND && !hk_modules_reused())
+	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND)
 		trace = atomic_load_explicit(&backtrace, memory_order_acquire);
 	if (trace && enough_for_libunwind(here) && enter()) {
 		struct stack stack = stack_at(here);
 
 		thread.high = stack.known ? stack.high : here;
-		found = trace((void **)frames, (int)max);
+		if (HK_UNLIKELY(has_stale_cache())) {
+			count = walk_without_cache(frames, max);
+		} else {
+			found = trace((void **)frames, (int)max);
+			count = found > 0 ? (unsigned)found : 0;
+		}
 		leave();
-		count = found > 0 ? (unsigned)found : 0;
 	}
 	return count ? count : walk(frames, max, here);
 }
