@@ -142,7 +142,7 @@ crime()
 	crime_program "$1"
 	shift
 	status=0
-	{ timeout "${TEST_TIMEOUT:-60}" env ${words:+HAKMEM_DEBUG="$words"} \
+	{ timeout -k 5 "${TEST_TIMEOUT:-60}" env ${words:+HAKMEM_DEBUG="$words"} \
 		LD_PRELOAD="$library" "$program" "$@" >"$work/out" 2>"$work/err"; } \
 		2>/dev/null || status=$?
 	judge "$label"

@@ -7,11 +7,13 @@
 #include <dirent.h>
 #include <iconv.h>
 #include <limits.h>
+#include <link.h>
 #include <locale.h>
 #include <netdb.h>
 #include <regex.h>
 #include <signal.h>
 #include <spawn.h>
+#include <time.h>
 #include <wchar.h>
 
 extern char **environ;
@@ -286,6 +288,73 @@ STEP void modules(void)
 		puts("not ok - dlopen() of nothing");
 }
 
+static int count_object(struct dl_phdr_info *info, size_t size, void *count)
+{
+	(void)info;
+	(void)size;
+	++*(size_t *)count;
+	return 0;
+}
+
+static volatile bool enough;
+
+STEP void *hold_the_loader(void *unused)
+{
+	size_t count = 0;
+	sigset_t signals;
+
+	(void)unused;
+	sigfillset(&signals);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	while (!enough)
+		dl_iterate_phdr(count_object, &count);
+	return NULL;
+}
+
+static volatile size_t handled;
+static timer_t timer;
+
+/* Once, at a time that differs; so that something is done between two handlers. */
+static void start_timer(void)
+{
+	struct itimerspec once = { .it_value.tv_nsec = 20000 +
+						       (long)(handled * 7919 % 50000) };
+
+	timer_settime(timer, 0, &once, NULL);
+}
+
+static void allocate_here(int signal)
+{
+	(void)signal;
+	free(opaque(malloc(24)));
+	handled++;
+	start_timer();
+}
+
+/*
+ * The handlers interrupt the loader, also where it takes and gives back its lock, for which
+ * another thread waits.  They never interrupt malloc().
+ */
+STEP void handlers_in_the_loader(void)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct sigaction action = { 0 };
+	size_t count = 0;
+	pthread_t thread;
+
+	action.sa_handler = allocate_here;
+	sigaction(SIGUSR1, &action, NULL);
+	if (timer_create(CLOCK_MONOTONIC, &event, &timer))
+		return;
+	pthread_create(&thread, NULL, hold_the_loader, NULL);
+	start_timer();
+	while (handled < 8000)
+		dl_iterate_phdr(count_object, &count);
+	timer_delete(timer);
+	enough = true;
+	pthread_join(thread, NULL);
+}
+
 /* ---- libc ---- */
 
 static int compare(const void *one, const void *other)
@@ -394,6 +463,7 @@ static const struct crime crimes[] = {
 	{ "detached", NULL, detached },
 	{ "handed-over", NULL, handed_over },
 	{ "modules", NULL, modules },
+	{ "handlers-in-the-loader", NULL, handlers_in_the_loader },
 	{ "strings-and-sorting", NULL, strings_and_sorting },
 	{ "environment-and-locale", NULL, environment_and_locale },
 	{ "open-streams", NULL, open_streams },

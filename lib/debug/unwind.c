@@ -3,8 +3,8 @@
  * unwind.c - the calling thread's stack: by libunwind, by libgcc_s, or by frame pointers.
  *
  * Owns what is known of stacks (the memory), and the gate of fork().  Called by the entry
- * points, under no lock.  Takes no lock of ours; libunwind takes its own, and the loader's for
- * a program counter that is new to the thread.  Keeps errno, and does not allocate, though
+ * points, under no lock.  Takes no lock of ours; libunwind takes its own, and for a program
+ * counter that is new to the thread the loader's, if it is in no object.  Keeps errno, and does not allocate, though
  * libunwind and the loader may: that call of malloc() comes back here and gets stack 0.
  *
  * libunwind is loaded by dlopen(RTLD_LOCAL), not linked: it exports the _Unwind_ functions of
@@ -32,6 +32,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -307,6 +308,73 @@ static int access_memory(unw_addr_space_t space, unw_word_t address, unw_word_t 
 	return 0;
 }
 
+/* ---- what libunwind asks the loader ---- */
+
+static __typeof__(&dl_iterate_phdr) real_iterate(void)
+{
+	static _Atomic(__typeof__(&dl_iterate_phdr)) next;
+	__typeof__(&dl_iterate_phdr) real = atomic_load_explicit(&next,
+								 memory_order_relaxed);
+
+	if (HK_UNLIKELY(!real)) {
+		real = (__typeof__(real))dlsym(RTLD_NEXT, "dl_iterate_phdr");
+		hk_assert(real);
+		atomic_store_explicit(&next, real, memory_order_relaxed);
+	}
+	return real;
+}
+
+static uintptr_t libunwind_start, libunwind_end; /* empty: not loaded */
+
+static void find_libunwind(const void *function)
+{
+	struct dl_find_object found;
+
+	if (_dl_find_object((void *)(uintptr_t)function, &found) != 0)
+		return;
+	libunwind_start = (uintptr_t)found.dlfo_map_start;
+	libunwind_end = (uintptr_t)found.dlfo_map_end;
+}
+
+/* As the loader would tell it, without asking that one.  false: it knows no object there. */
+static bool find_object(uintptr_t pc, struct dl_phdr_info *info)
+{
+	struct dl_find_object found;
+	const ElfW(Ehdr) * header;
+
+	if (_dl_find_object((void *)pc, &found) != 0)
+		return false;
+	header = found.dlfo_map_start;
+	if (!readable((uintptr_t)header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+		return false;
+	*info = (struct dl_phdr_info){
+		.dlpi_addr = found.dlfo_link_map->l_addr,
+		.dlpi_name = found.dlfo_link_map->l_name,
+		.dlpi_phdr = (const void *)((const char *)header + header->e_phoff),
+		.dlpi_phnum = header->e_phnum,
+	};
+	return true;
+}
+
+/*
+ * The loader's own takes its lock.  A signal handler may have interrupted this thread between
+ * taking that and noting whose it is, and if then the handler calls malloc(), the thread waits
+ * for itself.  So libunwind is told of one object, that of the program counter which its data
+ * begins with; only if it finds nothing there is the loader asked.
+ */
+HK_ENTRY int dl_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *),
+			     void *data)
+{
+	uintptr_t caller = (uintptr_t)__builtin_return_address(0);
+	struct dl_phdr_info info;
+	int found = 0;
+
+	if (thread.inside && caller >= libunwind_start && caller < libunwind_end &&
+	    find_object(*(const uintptr_t *)data, &info))
+		found = callback(&info, sizeof(info), data);
+	return found ? found : real_iterate()(callback, data);
+}
+
 /* The next two descriptors that open() would give. */
 static void next_descriptors(int next[2])
 {
@@ -360,6 +428,7 @@ static void load_libunwind(void)
 	get_accessors(*space)->access_mem = access_memory;
 	if (single)
 		close_pipe(ends);
+	find_libunwind(*(const void **)&trace);
 	atomic_store_explicit(&backtrace, trace, memory_order_release);
 }
 
@@ -463,6 +532,7 @@ void hk_unwind_init(void)
 {
 	int kept = errno;
 
+	real_iterate();
 	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND) {
 		thread.inside = thread.loading = true;
 		load_libunwind();

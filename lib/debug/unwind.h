@@ -33,7 +33,7 @@ bool hk_unwind_loading(void);
  * fork(): prepare waits until no other thread is inside libunwind (its locks would stay held
  * in the child) and keeps new ones out, which have to do with frame pointers; parent lets them
  * in again.  In the child of a process that had other threads it stays at frame pointers: any
- * of them may have had the loader's lock, which libunwind takes.
+ * of them may have had the loader's lock, which libunwind can take.
  */
 void hk_unwind_fork_prepare(void);
 void hk_unwind_fork_parent(void);
