@@ -104,7 +104,7 @@ struct hakmem_stats {
 	uint64_t lock_contended_total;
 	uint64_t failed_total;       /* requests answered with NULL */
 	uint64_t superslabs_phantom; /* live, but only by blocks in magazines and depots */
-	uint64_t bytes_purged;       /* pages inside slabs in use that are purged */
+	uint64_t bytes_purged;       /* pages inside slots in use that are purged */
 	uint64_t thp_splits_total; /* SuperSlabs that lost their huge pages to a purge */
 };
 
@@ -128,7 +128,7 @@ struct hakmem_query {
 	uint64_t block; /* out: address of the block's first byte; 0 if in no block */
 	uint64_t usable_size; /* out: bytes from there that the program may use */
 	uint64_t class_size;  /* out: block size of its size class; 0 if it has none */
-	uint64_t slab;        /* out: address of the slab (or run of slabs); 0 if none */
+	uint64_t slab;        /* out: address of the slab, or slot; 0 if none */
 	uint64_t slab_size;   /* out: its bytes */
 	uint64_t superslab;   /* out: address of the SuperSlab; 0 if none */
 	uint64_t thread;      /* out: debug library: thread that allocated it; else 0 */

@@ -7,14 +7,15 @@
  *   | slot 0 | slot 1 | slot 2 |               | slot 31|     slot = 64 KiB
  *   +--------+--------+--------+----  ...  ----+--------+
  *    \______/ \_______________/
- *     a slab    a run of slabs: blocks of one size class, or one medium block
+ *     a slab    MEDIUM slots, where blocks of many sizes lie, and may span slots
  *
- * Each 64 KiB granule of the address space has one byte in the registry, its kind:
+ * Each 2 KiB window of the address space has one byte in the registry, its kind:
  *
- *   0                 not ours
- *   1 .. HK_CLASSES   a slab (or run) of that size class
- *   HK_KIND_MEDIUM    a run that is one block, 64 KiB to 1 MiB
- *   HK_KIND_LARGE     first granule of a block with a mapping of its own
+ *   0                     not ours
+ *   1 .. HK_SLAB_CLASSES  in a slab of that size class
+ *   .. HK_CLASSES         in a MEDIUM slot, and here begins a block of that size class
+ *   HK_KIND_MEDIUM        in a MEDIUM slot
+ *   HK_KIND_LARGE         in the first 64 KiB of a block with a mapping of its own
  *
  * A size class *is* its kind, so the byte that free() reads indexes the magazines.
  */
@@ -70,10 +71,14 @@
 #define HK_SUPERSLAB_BYTES ((size_t)1 << HK_SUPERSLAB_SHIFT)
 #define HK_SLOTS ((unsigned)(HK_SUPERSLAB_BYTES / HK_SLOT_BYTES))
 #define HK_ALL_SLOTS UINT32_MAX
+#define HK_WINDOW_SHIFT 11 /* what a byte of the registry stands for */
+#define HK_GRAIN_SHIFT 8
+#define HK_GRAINS ((unsigned)(HK_SLOT_BYTES >> HK_GRAIN_SHIFT)) /* of a slot */
 
 #define HK_CLASSES 81 /* 8, 16 .. 128 by 16, then 8 to a doubling up to 64 KiB */
-#define HK_TINY_MAX ((size_t)1024)         /* requests the routing profiles speak of */
-#define HK_CLASS_MAX HK_SLOT_BYTES         /* the largest block of a size class */
+#define HK_TINY_MAX ((size_t)1024) /* requests the routing profiles speak of */
+#define HK_SLAB_CLASSES 41         /* up to 2 KiB: in slabs; the others are medium */
+#define HK_CLASS_MAX HK_SLOT_BYTES /* the largest block of a size class */
 #define HK_MEDIUM_MAX (16 * HK_SLOT_BYTES) /* beyond: a mapping of its own */
 
 enum { HK_KIND_NONE = 0, HK_KIND_MEDIUM = HK_CLASSES + 1, HK_KIND_LARGE, HK_KINDS };

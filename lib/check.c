@@ -6,6 +6,7 @@
 
 #include "fork.h"
 #include "large.h"
+#include "medium.h"
 #include "sets.h"
 #include "pool.h"
 #include "registry.h"
@@ -33,6 +34,7 @@ void hk_check(void)
 	hk_sets_stop();
 	hk_pool_check();
 	hk_slab_check();
+	hk_medium_check();
 	hk_spare_check();
 	hk_sparse_check();
 	hk_sets_check();

@@ -7,9 +7,10 @@
  *   3  configuration
  *   4  sets          the list of sets of magazines, and stopping them
  *   5  class 1 .. class HK_CLASSES, ascending; otherwise one at a time
- *   6  pool
- *   7  large
- *   8  records       of sets, of SuperSlabs, of large blocks; leaves, one at a time
+ *   6  medium        blocks of more than 2 KiB, in slots that they share
+ *   7  pool
+ *   8  large
+ *   9  records       of sets, of SuperSlabs, of large blocks; leaves, one at a time
  *
  * The debug library has before them all that of reports, and as leaves those of the records of
  * blocks, of guarded blocks and of the quarantine.
@@ -27,6 +28,7 @@
 #include "front.h"
 #include "init.h"
 #include "large.h"
+#include "medium.h"
 #include "sets.h"
 #include "pool.h"
 #include "slab.h"
@@ -45,6 +47,7 @@ static const struct named_lock before_classes[] = {
 	{ "config", &hk_config_lock }, { "sets", &hk_sets_lock },
 };
 static const struct named_lock after_classes[] = {
+	{ "medium", &hk_medium_lock },
 	{ "pool", &hk_pool_lock },
 	{ "large", &hk_large_lock },
 	{ "set_records", &hk_set_records.lock },

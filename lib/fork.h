@@ -22,7 +22,7 @@ struct hk_lock_report {
 	uint64_t acquired, contended, waited_ns;
 };
 
-#define HK_NAMED_LOCKS (HK_DEBUG ? 14 : 10)
+#define HK_NAMED_LOCKS (HK_DEBUG ? 15 : 11)
 #define HK_CONTENDED_CLASSES 3
 #define HK_LOCKS_OF_CLASSES "classes" /* the name of those of all size classes */
 

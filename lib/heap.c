@@ -55,11 +55,35 @@ static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool 
 	return hk_large_allocate(size, alignment, last_try, zero);
 }
 
+/* 0: no class's magazines have such blocks. */
+static unsigned class_for(size_t size, size_t alignment)
+{
+	unsigned size_class;
+
+	if (size > HK_CLASS_MAX)
+		return 0;
+	if (alignment <= 8)
+		return hk_size_class_routed(size);
+	if (alignment > HK_CLASS_MAX)
+		return 0;
+	/*
+	 * In a slab a block has the alignment of the largest power of two that divides its size.
+	 * A multiple of one is a class's size itself, or below one that is a multiple of a larger:
+	 * classes are steps of a power of two apart.  A medium block has that of its grains.
+	 */
+	size_class = hk_size_class_exact(hk_align_up(size, alignment));
+	hk_assert(!(hk_class_size(size_class) & (alignment - 1)));
+	return hk_class_is_medium(size_class) && alignment > 1u << HK_GRAIN_SHIFT
+		       ? 0
+		       : size_class;
+}
+
 /* Any size, any alignment, no magazine hit. */
 static void *allocate(size_t size, size_t alignment, bool *zero)
 {
 	struct hakmem_release released;
 	struct hk_flushed flushed = { 0 };
+	unsigned size_class;
 	void *block;
 
 	if (HK_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
@@ -67,18 +91,8 @@ static void *allocate(size_t size, size_t alignment, bool *zero)
 	hk_init();
 	if (!size)
 		size = 1;
-	if (size <= HK_CLASS_MAX && alignment <= HK_SLOT_BYTES) {
-		unsigned size_class = hk_size_class_routed(size);
-
-		/*
-		 * A block has the alignment of the largest power of two that divides its size.
-		 * A multiple of one is a class's size itself, or below one that is a multiple
-		 * of a larger: classes are steps of a power of two apart.
-		 */
-		if (alignment > 8) {
-			size_class = hk_size_class_exact(hk_align_up(size, alignment));
-			hk_assert(!(hk_class_size(size_class) & (alignment - 1)));
-		}
+	size_class = class_for(size, alignment);
+	if (size_class) {
 		block = hk_magazine_refill(size_class, zero);
 		if (!block && hk_front_flush(&flushed, "malloc"))
 			block = hk_magazine_refill(size_class, zero);
@@ -258,6 +272,8 @@ size_t hk_heap_usable_size(const void *block, const char *function)
 	case HK_KIND_LARGE:
 		return hk_large_usable_size(block, function);
 	default:
+		if (hk_class_is_medium(kind))
+			return hk_medium_usable_size(block, function);
 		checked_small(block, function);
 		return hk_class_size(kind);
 	}
@@ -266,7 +282,7 @@ size_t hk_heap_usable_size(const void *block, const char *function)
 static bool fits_in_place(void *block, unsigned kind, size_t usable, size_t size,
 			  const char *function)
 {
-	if (kind == HK_KIND_MEDIUM)
+	if (kind == HK_KIND_MEDIUM && usable > HK_CLASS_MAX)
 		return size > HK_CLASS_MAX && size <= HK_MEDIUM_MAX &&
 		       hk_medium_resize(block, size, function);
 	if (kind == HK_KIND_LARGE)

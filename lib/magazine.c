@@ -203,7 +203,7 @@ static void start_slab(unsigned size_class, struct hk_slab *slab, bool slab_zero
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
 
-	if (!(HK_RSEQ && hk_rseq_area)) {
+	if (hk_class_is_medium(size_class) || !(HK_RSEQ && hk_rseq_area)) {
 		depot->count = hk_slab_start_locked(size_class, slab, slab_zero,
 						    depot->blocks, n, zero);
 		find_in_depot(depot, n, batch);
@@ -254,7 +254,8 @@ static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, boo
 static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool *zero)
 {
 	struct hk_class *class = &hk_classes[size_class];
-	unsigned slots = hk_class_info(size_class)->slots;
+	unsigned slots = hk_class_info(size_class)->slots,
+		 kind = hk_class_kind(size_class);
 	struct hk_flushed flushed;
 	struct hk_pool_released released;
 	struct hk_slab *slab;
@@ -266,7 +267,7 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 		return true;
 	hk_unlock(&class->lock);
 
-	slab = hk_pool_take(size_class, slots, 1, false, &slab_zero);
+	slab = hk_pool_take(kind, slots, 1, false, &slab_zero);
 	if (!slab) {
 		/* Give up only after giving back what can be. */
 		hk_magazine_flush(true, &flushed, "malloc");
@@ -274,7 +275,7 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 		hk_lock(&hk_sparse_lock);
 		last_try = true;
 		hk_pool_release(&released);
-		slab = hk_pool_take(size_class, slots, 1, true, &slab_zero);
+		slab = hk_pool_take(kind, slots, 1, true, &slab_zero);
 	}
 	hk_lock(&class->lock);
 	found = find_batch(size_class, n, batch, zero);
@@ -408,7 +409,7 @@ static bool unload(unsigned size_class, uint32_t n, const char *function)
 	char *last;
 
 	/* Where the depot has room for them, they are copied fastest as they are. */
-	if (HK_RSEQ && hk_rseq_area &&
+	if (HK_RSEQ && hk_rseq_area && !hk_class_is_medium(size_class) &&
 	    depot->count + n > hk_class_info(size_class)->depot_max) {
 		while (left >= RUN_LEAST &&
 		       (run = hk_rseq_pop_run(size_class, left, RUN_LEAST, size, &last,

@@ -6,6 +6,7 @@
 #include "query.h"
 
 #include "large.h"
+#include "medium.h"
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
@@ -83,24 +84,61 @@ static bool query_small(struct hakmem_query *query, unsigned size_class)
 	return stands;
 }
 
+/* The class of the medium block there, 0: of none. */
+static unsigned class_there_locked(const void *address)
+{
+	size_t bytes;
+
+	if (!hk_kind_is_medium(hk_registry_kind(address)) ||
+	    !hk_medium_block_of(address, &bytes) || bytes > HK_CLASS_MAX)
+		return 0;
+	return hk_size_class_exact(bytes);
+}
+
+static void describe_medium(struct hakmem_query *query, unsigned size_class)
+{
+	size_t bytes;
+	char *block = hk_medium_block_of(query->address, &bytes);
+
+	query->kind = HAKMEM_MEDIUM;
+	describe_slab(query, hk_slab_of(query->address));
+	if (!block)
+		return;
+	query->block = number(block);
+	query->usable_size = bytes;
+	query->state = HAKMEM_LIVE;
+	if (size_class) {
+		query->class_size = bytes;
+		if (is_cached(size_class, block))
+			query->state = HAKMEM_CACHED;
+	}
+}
+
 static bool query_medium(struct hakmem_query *query)
 {
+	unsigned size_class;
+	struct hk_lock *class;
 	bool stands;
 
-	hk_lock(&hk_pool_lock);
-	stands = hk_registry_kind(query->address) == HK_KIND_MEDIUM;
-	if (stands) {
-		struct hk_slab *slab = hk_slab_of(query->address);
-
-		query->kind = HAKMEM_MEDIUM;
-		describe_slab(query, slab);
-		if (number(query->address) - query->slab < slab->bytes) {
-			query->block = query->slab;
-			query->usable_size = slab->bytes;
-			query->state = HAKMEM_LIVE;
-		}
-	}
-	hk_unlock(&hk_pool_lock);
+	hk_lock(&hk_sparse_lock);
+	hk_lock(&hk_sets_lock);
+	hk_sets_stop();
+	/* Its class's lock comes first; then it must be of that class still. */
+	hk_lock(&hk_medium_lock);
+	size_class = class_there_locked(query->address);
+	hk_unlock(&hk_medium_lock);
+	class = &hk_classes[size_class ? size_class : HK_CLASSES].lock;
+	hk_lock(class);
+	hk_lock(&hk_medium_lock);
+	stands = class_there_locked(query->address) == size_class &&
+		 hk_kind_is_medium(hk_registry_kind(query->address));
+	if (stands)
+		describe_medium(query, size_class);
+	hk_unlock(&hk_medium_lock);
+	hk_unlock(class);
+	hk_sets_resume();
+	hk_unlock(&hk_sets_lock);
+	hk_unlock(&hk_sparse_lock);
 	return stands;
 }
 
@@ -130,10 +168,10 @@ void hk_query(struct hakmem_query *query)
 
 		*query = (struct hakmem_query){ .address = address };
 		stands = true;
-		if (kind >= 1 && kind <= HK_CLASSES)
-			stands = query_small(query, kind);
-		else if (kind == HK_KIND_MEDIUM)
+		if (hk_kind_is_medium(kind))
 			stands = query_medium(query);
+		else if (kind >= 1 && kind <= HK_SLAB_CLASSES)
+			stands = query_small(query, kind);
 		else
 			query_large(query);
 	} while (!stands);

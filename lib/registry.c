@@ -8,7 +8,7 @@
 
 struct hk_registry hk_registry;
 
-static _Atomic size_t leaves;
+static _Atomic size_t leaves, owners;
 
 /*
  * Commits by compare-and-swap: two threads may both map a leaf, one of them gives its own
@@ -25,6 +25,8 @@ static bool add_leaf(uintptr_t top)
 	leaf = hk_os_map(bytes, hk_os_page_size, NULL);
 	if (!leaf)
 		return false;
+	/* A page of it in use is not to become 2 MiB. */
+	hk_os_huge_pages(leaf, bytes, false);
 	if (!atomic_compare_exchange_strong_explicit(
 		    &hk_registry.root[top], &none,
 		    (uintptr_t)leaf - (uintptr_t)&hk_registry.none, memory_order_release,
@@ -55,23 +57,34 @@ void hk_registry_set_owner(const void *base, void *owner)
 	struct hk_leaf *leaf = hk_registry_leaf(address);
 
 	hk_assert(leaf != &hk_registry.none);
+	atomic_fetch_add_explicit(&owners, owner ? 1 : (size_t)-1, memory_order_relaxed);
 	atomic_store_explicit(&leaf->owner[(uint32_t)address >> HK_SUPERSLAB_SHIFT],
 			      owner, memory_order_release);
 }
 
-void hk_registry_set_kind(const void *base, size_t granules, unsigned kind)
+void hk_registry_set_window(const void *address, unsigned kind)
+{
+	uint32_t window = (uint32_t)(uintptr_t)address >> HK_WINDOW_SHIFT;
+
+	atomic_store_explicit(&hk_registry_leaf((uintptr_t)address)->kind[window],
+			      (uint8_t)kind, memory_order_release);
+}
+
+void hk_registry_set_kind(const void *base, size_t slots, unsigned kind)
 {
 	uintptr_t address = (uintptr_t)base;
 	struct hk_leaf *leaf = hk_registry_leaf(address);
-	_Atomic uint8_t *byte = &leaf->kind[(uint32_t)address >> HK_SLOT_SHIFT];
+	_Atomic uint8_t *byte = &leaf->kind[(uint32_t)address >> HK_WINDOW_SHIFT];
 
 	hk_assert(leaf != &hk_registry.none);
-	for (size_t i = 0; i < granules; i++)
+	for (size_t i = 0; i < slots << (HK_SLOT_SHIFT - HK_WINDOW_SHIFT); i++)
 		atomic_store_explicit(&byte[i], (uint8_t)kind, memory_order_release);
 }
 
 size_t hk_registry_bytes(void)
 {
 	return atomic_load_explicit(&leaves, memory_order_relaxed) *
-	       sizeof(struct hk_leaf);
+		       sizeof(hk_registry.none.owner) +
+	       atomic_load_explicit(&owners, memory_order_relaxed) *
+		       (HK_SUPERSLAB_BYTES >> HK_WINDOW_SHIFT);
 }

@@ -4,7 +4,7 @@
  * the address.
  *
  *   root[address >> 32]  --->  leaf (4 GiB of addresses)
- *                                kind[65536]   a byte for each 64 KiB granule
+ *                                kind[2^21]    a byte for each 2 KiB window
  *                                owner[2048]   for each 2 MiB: the SuperSlab's or the large
  *                                              block's record
  *
@@ -27,7 +27,7 @@
 #define HK_ROOT_ENTRIES ((size_t)1 << 16) /* 48 bits of address */
 
 struct hk_leaf {
-	_Atomic uint8_t kind[(size_t)1 << (HK_LEAF_SHIFT - HK_SLOT_SHIFT)];
+	_Atomic uint8_t kind[(size_t)1 << (HK_LEAF_SHIFT - HK_WINDOW_SHIFT)];
 	_Atomic(void *) owner[(size_t)1 << (HK_LEAF_SHIFT - HK_SUPERSLAB_SHIFT)];
 };
 
@@ -89,12 +89,12 @@ static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
 static inline size_t hk_registry_kind(const void *pointer)
 {
 	uintptr_t address = (uintptr_t)pointer;
-	size_t granule;
+	size_t window;
 
 	if (HK_UNLIKELY(address >> HK_LEAF_SHIFT >= HK_ROOT_ENTRIES))
 		return 0;
-	granule = (uint32_t)address >> HK_SLOT_SHIFT;
-	return hk_load_kind(&hk_registry_leaf(address)->kind[granule]);
+	window = (uint32_t)address >> HK_WINDOW_SHIFT;
+	return hk_load_kind(&hk_registry_leaf(address)->kind[window]);
 }
 
 static inline void *hk_registry_owner(const void *pointer)
@@ -111,8 +111,10 @@ bool hk_registry_reserve(const void *base, size_t size);
 
 /* The leaf must exist.  The caller holds the lock that guards the owner. */
 void hk_registry_set_owner(const void *base, void *owner);
-void hk_registry_set_kind(const void *base, size_t granules, unsigned kind);
+void hk_registry_set_kind(const void *base, size_t slots, unsigned kind);
+void hk_registry_set_window(const void *address, unsigned kind);
 
+/* Those that what is registered now has touched, about. */
 size_t hk_registry_bytes(void);
 
 #endif /* HK_REGISTRY_H */

@@ -26,6 +26,7 @@
 #include "slab.h"
 #include "fatal.h"
 #include "init.h"
+#include "medium.h"
 #include "os.h"
 #include "pool.h"
 
@@ -538,27 +539,36 @@ void hk_sets_visit_locked(unsigned size_class, void (*visit)(unsigned, void *, v
 	}
 }
 
+static bool mark_block(unsigned size_class, void *block, bool is_free)
+{
+	return hk_class_is_medium(size_class)
+		       ? hk_medium_mark_locked(block, is_free)
+		       : hk_slab_mark_locked(hk_slab_of(block), block, is_free);
+}
+
 /* One lies there twice when its bit, set at the first, is set already at the second. */
 static void check_block(unsigned size_class, void *block, void *context)
 {
-	struct hk_slab *slab;
+	char *start;
+	size_t bytes;
 
 	(void)context;
 	hk_assert(hk_registry_kind(block) == size_class);
-	slab = hk_slab_of(block);
-	if (hk_slab_block_of(slab, block) != block)
+	start = hk_class_is_medium(size_class)
+			? hk_medium_block_of(block, &bytes)
+			: hk_slab_block_of(hk_slab_of(block), block);
+	if (start ? start != block : !hk_class_is_medium(size_class))
 		hk_fatal(HK_INTERIOR_POINTER, "hakmem_ctl", block,
 			 "in a magazine of %lu-byte blocks", hk_class_size(size_class));
-	if (hk_slab_mark_locked(slab, block, true))
+	if (!start || mark_block(size_class, block, true))
 		hk_fatal(HK_DOUBLE_FREE, "hakmem_ctl", block,
 			 "%lu-byte block, in a magazine", hk_class_size(size_class));
 }
 
 static void unmark_block(unsigned size_class, void *block, void *context)
 {
-	(void)size_class;
 	(void)context;
-	hk_slab_mark_locked(hk_slab_of(block), block, false);
+	mark_block(size_class, block, false);
 }
 
 static void check_capacities(struct hk_set *set)

@@ -11,6 +11,13 @@ _Atomic uint8_t hk_tiny_class[HK_TINY_MAX + 1];
 
 _Atomic size_t hk_fast_max;
 
+/* What each profile makes of a class, in 8 bytes: how it is routed, and whose blocks serve it. */
+static struct route {
+	uint8_t how, served_by;
+} routes[HK_CLASSES + 1][HK_PROFILES];
+
+_Static_assert(sizeof(routes[0]) == 8, "a class's routes are read at once");
+
 static _Atomic uint8_t current_profile;
 
 #define TAIL_DIVISOR 33 /* a run's tail may waste 1/33, just over 3 % */
@@ -80,10 +87,9 @@ static size_t weight(const struct hk_size_class *info, unsigned bucket)
 	return middle > whole ? whole : middle ? middle : 1;
 }
 
-static void lay_out(unsigned size_class)
+static void lay_out_slab(struct hk_size_class *info, size_t size)
 {
-	struct hk_size_class *info = &hk_size_classes[size_class];
-	size_t size = size_of(size_class), slots = 1, run, slack, step;
+	size_t slots = 1, run, slack, step;
 
 	while (slots * HK_SLOT_BYTES % size > slots * HK_SLOT_BYTES / TAIL_DIVISOR)
 		slots++;
@@ -93,7 +99,6 @@ static void lay_out(unsigned size_class)
 	step = natural_alignment(size) > CACHE_LINE ? natural_alignment(size)
 						    : CACHE_LINE;
 
-	info->size = (uint32_t)size;
 	info->slots = (uint8_t)slots;
 	info->blocks = (uint16_t)(run / size);
 	info->colour_step = (uint16_t)step;
@@ -106,7 +111,18 @@ static void lay_out(unsigned size_class)
 		info->bucket_shift++;
 	for (unsigned i = 0; i <= HK_BUCKETS; i++)
 		info->weight[i] = (uint8_t)weight(info, i);
+}
 
+static void lay_out(unsigned size_class)
+{
+	struct hk_size_class *info = &hk_size_classes[size_class];
+	size_t size = size_of(size_class);
+
+	info->size = (uint32_t)size;
+	if (hk_class_is_medium(size_class))
+		info->slots = 1;
+	else
+		lay_out_slab(info, size);
 	info->capacity = capacity(size, magazine_bytes(size));
 	info->capacity_one_way = capacity(size, one_way_bytes(size));
 	info->depot_max = (uint16_t)(DEPOT_CLASS_BYTES / size < HK_DEPOT_MAX
@@ -116,6 +132,8 @@ static void lay_out(unsigned size_class)
 
 static enum hk_route route(enum hk_profile profile, size_t size)
 {
+	if (size > HK_TINY_MAX)
+		return HK_TINY_FIRST;
 	switch (profile) {
 	case HK_CONSERVATIVE:
 		return HK_TINY_FIRST;
@@ -130,31 +148,43 @@ static enum hk_route route(enum hk_profile profile, size_t size)
 	}
 }
 
-enum hk_route hk_route_of(unsigned size_class)
-{
-	if (hk_class_size(size_class) > HK_TINY_MAX)
-		return HK_TINY_FIRST;
-	return route(atomic_load_explicit(&current_profile, memory_order_relaxed),
-		     hk_class_size(size_class));
-}
-
-static size_t pool_size(size_t size)
+static unsigned pool_class(size_t size)
 {
 	size_t wide = 16;
 
 	while (wide < size)
 		wide *= 2;
-	return wide;
+	return hk_size_class_exact(wide);
+}
+
+static void lay_out_routes(unsigned size_class)
+{
+	size_t size = hk_class_size(size_class);
+
+	for (unsigned i = 0; i < HK_PROFILES; i++) {
+		enum hk_route how = route((enum hk_profile)i, size);
+
+		routes[size_class][i].how = (uint8_t)how;
+		routes[size_class][i].served_by = (uint8_t)(how == HK_POOL_ONLY
+								    ? pool_class(size)
+								    : size_class);
+	}
+}
+
+static struct route current_route(unsigned size_class)
+{
+	return routes[size_class]
+		     [atomic_load_explicit(&current_profile, memory_order_relaxed)];
+}
+
+enum hk_route hk_route_of(unsigned size_class)
+{
+	return (enum hk_route)current_route(size_class).how;
 }
 
 HK_STARTUP unsigned hk_size_class_routed(size_t size)
 {
-	enum hk_profile profile = atomic_load_explicit(&current_profile,
-						       memory_order_relaxed);
-
-	if (size <= HK_TINY_MAX && route(profile, size) == HK_POOL_ONLY)
-		size = pool_size(size);
-	return hk_size_class_exact(size);
+	return current_route(hk_size_class_exact(size)).served_by;
 }
 
 /* Any mixture of old and new entries is valid: a block knows its own class. */
@@ -175,7 +205,9 @@ HK_STARTUP void hk_route_set(enum hk_profile profile)
 
 HK_STARTUP void hk_size_class_init(void)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++)
+	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		lay_out(i);
+		lay_out_routes(i);
+	}
 	hk_fast_path_set(true);
 }

@@ -7,8 +7,9 @@
  *   class 10..81  144, 160 .. 65,536          8 to a doubling: at most 12.5 % apart
  *
  * The spacing is that of jemalloc's classes (Evans, "A Scalable Concurrent malloc(3)
- * Implementation for FreeBSD", 2006), twice as fine.  A class's blocks lie in runs of the
- * fewest slots whose tail wastes at most 3 %.
+ * Implementation for FreeBSD", 2006), twice as fine.  Up to 2 KiB, a class's blocks lie in
+ * slabs: runs of the fewest slots whose tail wastes at most 3 %.  Larger ones lie among all
+ * medium blocks (medium.h).
  *
  * Written by hk_size_class_init() and by hk_route_set(); read by everyone without a lock.
  */
@@ -22,9 +23,9 @@
 #define HK_BUCKETS 5u /* quarters of fullness; used >> bucket_shift may reach 4 */
 
 struct hk_size_class {
-	uint32_t size;        /* of a block, in bytes */
-	uint16_t blocks;      /* in one run */
-	uint8_t slots;        /* of one run */
+	uint32_t size;   /* of a block, in bytes */
+	uint16_t blocks; /* in one run; of classes in slabs, as all but slots, capacities */
+	uint8_t slots;   /* of one run; or what a block takes at most */
 	uint8_t bucket_shift; /* used blocks >> this: which quarter of fullness */
 	uint16_t colours;     /* how many offsets the first block may have */
 	uint16_t colour_step; /* bytes between them: keeps the class's natural alignment */
@@ -47,7 +48,7 @@ extern _Atomic uint8_t hk_tiny_class[HK_TINY_MAX + 1] HK_HIDDEN;
 extern _Atomic size_t hk_fast_max HK_HIDDEN;
 
 enum hk_route { HK_TINY_ONLY, HK_TINY_FIRST, HK_POOL_ONLY };
-enum hk_profile { HK_CONSERVATIVE, HK_HOT, HK_FULL, HK_OFF };
+enum hk_profile { HK_CONSERVATIVE, HK_HOT, HK_FULL, HK_OFF, HK_PROFILES };
 
 void hk_size_class_init(void);
 
@@ -91,6 +92,23 @@ static inline size_t hk_size_class_of(size_t size)
 
 /* The same for the slow path: always the class, of a size up to HK_CLASS_MAX. */
 unsigned hk_size_class_routed(size_t size);
+
+static inline bool hk_class_is_medium(unsigned size_class)
+{
+	return size_class > HK_SLAB_CLASSES;
+}
+
+/* Of the slots in which its blocks lie. */
+static inline unsigned hk_class_kind(unsigned size_class)
+{
+	return hk_class_is_medium(size_class) ? HK_KIND_MEDIUM : size_class;
+}
+
+/* Of the registry: of a MEDIUM slot, whether a block of a class begins in the window or not? */
+static inline bool hk_kind_is_medium(size_t kind)
+{
+	return kind > HK_SLAB_CLASSES && kind <= HK_KIND_MEDIUM;
+}
 
 static inline const struct hk_size_class *hk_class_info(unsigned size_class)
 {

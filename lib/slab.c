@@ -9,6 +9,7 @@
 
 #include "debug/block.h"
 #include "fatal.h"
+#include "medium.h"
 #include "os.h"
 #include "partial.h"
 #include "pool.h"
@@ -23,7 +24,8 @@ struct hk_class hk_classes[HK_CLASSES + 1];
 
 bool hk_slab_ready_locked(unsigned size_class)
 {
-	return hk_partial_ready(&hk_classes[size_class]);
+	return hk_class_is_medium(size_class) ||
+	       hk_partial_ready(&hk_classes[size_class]);
 }
 
 /* How many set bits there are without a gap, from the lowest on; not 0 of them. */
@@ -134,7 +136,7 @@ unsigned hk_slab_take_run_locked(unsigned size_class, unsigned n, char **lowest,
 	if (!slab)
 		slab = hk_partial_fullest_draining(class);
 	if (!slab)
-		return 0;
+		return 0; /* as always for a medium class */
 	return take_run(class, hk_class_info(size_class), slab, n, lowest, zero);
 }
 
@@ -168,6 +170,8 @@ unsigned hk_slab_take_locked(unsigned size_class, void **blocks, unsigned n, boo
 	unsigned taken = 0;
 	bool ignored, draining = false;
 
+	if (hk_class_is_medium(size_class))
+		return hk_medium_take_locked(size_class, blocks, n, zero);
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned visits = 0; taken < n && visits < TAKE_SLABS; visits++) {
 		struct hk_slab *slab = hk_partial_fullest(class);
@@ -224,6 +228,9 @@ unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool sl
 {
 	const struct hk_size_class *info = hk_class_info(size_class);
 
+	if (hk_class_is_medium(size_class))
+		return hk_medium_start_locked(size_class, slab, slab_zero, blocks, n,
+					      zero);
 	hk_slab_attach_locked(size_class, slab, slab_zero);
 	if (n > info->blocks)
 		n = info->blocks;
@@ -361,6 +368,8 @@ bool hk_slab_give_locked(unsigned size_class, void **blocks, unsigned n,
 	unsigned index, run;
 	bool tidy = false;
 
+	if (hk_class_is_medium(size_class))
+		return hk_medium_give_locked(size_class, blocks, n, function);
 	hk_assert_slow(hk_lock_is_held(&class->lock));
 	for (unsigned i = 0; i < n; i += run) {
 		/* Look up a slab once for all its blocks that follow each other. */
@@ -514,14 +523,14 @@ static void check_slab(struct hk_slab *slab)
 
 void hk_slab_check(void)
 {
-	uint64_t slabs[HK_CLASSES + 1] = { 0 }, used[HK_CLASSES + 1] = { 0 };
-	uint64_t full[HK_CLASSES + 1] = { 0 };
+	uint64_t slabs[HK_SLAB_CLASSES + 1] = { 0 }, used[HK_SLAB_CLASSES + 1] = { 0 };
+	uint64_t full[HK_SLAB_CLASSES + 1] = { 0 };
 
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
 		for (uint32_t left = s->active; left; left &= left - 1) {
 			struct hk_slab *slab = &s->slab[__builtin_ctz(left)];
 
-			if (!slab->kind || slab->kind > HK_CLASSES ||
+			if (!slab->kind || slab->kind > HK_SLAB_CLASSES ||
 			    slab->first != hk_slab_slot(slab) || !slab->blocks)
 				continue;
 			check_slab(slab);
@@ -530,7 +539,7 @@ void hk_slab_check(void)
 			full[slab->kind] += slab->used == slab->blocks;
 		}
 	}
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		hk_assert(hk_classes[i].slabs == slabs[i] &&
 			  hk_classes[i].used == used[i]);
 		hk_assert(hk_partial_check(i) + full[i] == slabs[i]);

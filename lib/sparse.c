@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * sparse.c - the pages of slabs in use that have only free blocks: found, and purged.
+ * sparse.c - the pages of slots in use that have only free blocks: found, and purged.
  *
- * Takes hk_sparse_lock and, one after the other under it, the classes' and the pool's.  No
- * system call is made under those.
+ * Takes hk_sparse_lock and, one after the other under it, those of classes, of medium blocks and
+ * the pool's.  No system call is made under those.
  */
 #include "sparse.h"
 
@@ -11,16 +11,22 @@
 #include <string.h>
 
 #include "config.h"
+#include "medium.h"
 #include "os.h"
 #include "pool.h"
 #include "slab.h"
 
 /*
- * A release purges in slabs of which a quarter or less is in use, as in a SuperSlab that is
- * DRAINING.  In fuller ones the pages are few between blocks that live, cost a call each, and
- * are the first to be wanted back (lib/README has the figures).
+ * A release purges in slabs of which a sixth or less is in use.  In fuller ones the pages are few
+ * between blocks that live, cost a call each, and are the first to be wanted back.
  */
-#define SPARSE_DIVISOR 4
+#define SPARSE_DIVISOR 6
+
+/*
+ * Among medium blocks any free run may be wanted by any size next; so where more is in use only
+ * long ones go back, such as a slot of its own would be (lib/README has the figures of both).
+ */
+#define LONG_RUN HK_SLOT_BYTES
 
 struct hk_lock hk_sparse_lock;
 
@@ -181,10 +187,26 @@ static void record(struct hk_slab *slab, const uint16_t *pages)
 	}
 }
 
+/* Of the pages that are free now, those that were so at the last look.  false: none. */
+static bool choose_idle(struct pass *pass, uint16_t *idle, unsigned slots,
+			uint16_t *pages)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < slots; i++) {
+		uint16_t now = pages[i];
+
+		pages[i] = pass->calls ? now & idle[i] : 0;
+		idle[i] = now;
+		found |= pages[i] != 0;
+		pass->later |= now != pages[i];
+	}
+	return found;
+}
+
 /* Which pages to purge now, and which to look at again.  false: none now. */
 static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t *pages)
 {
-	uint16_t *idle = &hk_slab_superslab(slab)->idle[hk_slab_slot(slab)];
 	bool found;
 
 	if (!pass->tick && slab->used > slab->blocks / SPARSE_DIVISOR)
@@ -192,14 +214,47 @@ static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t 
 	found = hk_sparse_find_locked(slab, hk_os_page_size, huge, pages);
 	if (!pass->tick)
 		return found;
-	found = false;
-	for (unsigned i = 0; i < slab->slots; i++) {
-		uint16_t now = pages[i];
+	return choose_idle(pass, &hk_slab_superslab(slab)->idle[hk_slab_slot(slab)],
+			   slab->slots, pages);
+}
 
-		pages[i] = pass->calls ? now & idle[i] : 0;
-		idle[i] = now;
-		found |= pages[i] != 0;
-		pass->later |= now != pages[i];
+/* Leave out what is fewer than so many neighbours.  false: nothing is left. */
+static bool keep_long(uint16_t *pages, size_t least)
+{
+	size_t per_slot = HK_SLOT_BYTES / hk_os_page_size;
+	bool found = false;
+
+	for (size_t first = 0, next; first < HK_SLOTS * per_slot; first = next) {
+		next = first + 1;
+		if (!has(pages, first, per_slot))
+			continue;
+		while (next < HK_SLOTS * per_slot && has(pages, next, per_slot))
+			next++;
+		found |= next - first >= least;
+		for (size_t page = first; next - first < least && page < next; page++)
+			pages[page / per_slot] &= (uint16_t) ~(1u << page % per_slot);
+	}
+	return found;
+}
+
+/* The same in the medium blocks' slots of a SuperSlab. */
+static bool choose_medium(struct pass *pass, struct hk_superslab *superslab, bool huge,
+			  uint16_t *pages)
+{
+	uint32_t left = superslab->medium;
+	unsigned used, grains;
+	bool found = hk_medium_find_locked(superslab, huge, pages, &used, &grains);
+
+	if (!pass->tick) {
+		if (used > grains / SPARSE_DIVISOR)
+			found = keep_long(pages, LONG_RUN / hk_os_page_size);
+		return found;
+	}
+	/* What was seen of the other slots is their classes'. */
+	for (found = false; left; left &= left - 1) {
+		unsigned slot = (unsigned)__builtin_ctz(left);
+
+		found |= choose_idle(pass, &superslab->idle[slot], 1, &pages[slot]);
 	}
 	return found;
 }
@@ -264,6 +319,33 @@ static void visit_slab(struct pass *pass, struct hk_superslab *superslab,
 	hk_unlock(&class->lock);
 }
 
+static void visit_medium(struct pass *pass, struct hk_superslab *superslab)
+{
+	uint16_t held[HK_SLOTS], purged[HK_SLOTS];
+	bool stands, huge, found = false;
+
+	hk_lock(&hk_medium_lock);
+	/* With medium blocks it stays, as only who holds this lock gives their slots back. */
+	hk_lock(&hk_pool_lock);
+	stands = hk_pool_cursor == superslab && superslab->medium;
+	huge = superslab->huge;
+	hk_unlock(&hk_pool_lock);
+	if (stands && choose_medium(pass, superslab, huge, held)) {
+		hk_medium_hold_locked(superslab, held);
+		found = true;
+	}
+	hk_unlock(&hk_medium_lock);
+	if (!found)
+		return;
+	if (huge)
+		refuse_huge_pages(superslab);
+	memcpy(purged, held, sizeof(held));
+	purge(pass, superslab->base, HK_SLOTS, purged);
+	hk_lock(&hk_medium_lock);
+	pass->tidy |= hk_medium_unhold_locked(superslab, held, purged);
+	hk_unlock(&hk_medium_lock);
+}
+
 /* ---- the walk ---- */
 
 /*
@@ -287,10 +369,15 @@ static bool is_due(struct pass *pass, const struct hk_superslab *superslab)
 
 static void visit(struct pass *pass, struct hk_superslab *superslab, const uint8_t *kinds)
 {
+	bool medium = false;
+
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
-		if (kinds[slot] && kinds[slot] <= HK_CLASSES)
+		if (kinds[slot] && kinds[slot] <= HK_SLAB_CLASSES)
 			visit_slab(pass, superslab, &superslab->slab[slot], kinds[slot]);
+		medium |= hk_kind_is_medium(kinds[slot]);
 	}
+	if (medium)
+		visit_medium(pass, superslab);
 }
 
 /* The pool's lock is held, dropped for each SuperSlab's slabs, and held. */
@@ -387,7 +474,7 @@ void hk_sparse_check(void)
 			unsigned slot = (unsigned)__builtin_ctz(left);
 			struct hk_slab *slab = &s->slab[slot];
 
-			if (slab->kind && slab->kind <= HK_CLASSES && slab->blocks)
+			if (slab->kind && slab->kind <= HK_SLAB_CLASSES && slab->blocks)
 				check_slab(slab, &s->purged[slot]);
 		}
 	}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * sparse.h - purging inside slabs in use: the pages on which every block is free.
+ * sparse.h - purging inside slots in use: the pages on which nothing is.
  *
  * Of blocks freed at random hardly a slab becomes empty, but many a page does; a pass gives
- * those back.  It works on one slab at a time:
+ * those back.  It works on one slab at a time, or on the medium blocks' slots of one SuperSlab,
+ * with grains for blocks and their lock for the class's:
  *
  *   class locked    the pages are found, the free blocks that touch them are held: taken from
  *                   the bitmap, so that nobody can be given them
@@ -45,8 +46,8 @@ struct hk_sparse_effort {
 extern const struct hk_sparse_effort hk_sparse_slow_path, hk_sparse_thread;
 
 /*
- * The pages of all slabs that are sparse, a quarter or less in use; the caller holds
- * hk_sparse_lock, and no other.  How many bytes.
+ * The pages of all slabs that are sparse, a sixth or less in use, and among medium blocks those
+ * and long runs of others; the caller holds hk_sparse_lock, and no other.  How many bytes.
  */
 size_t hk_sparse_release_locked(const char *function);
 

@@ -12,6 +12,7 @@
 #include "front.h"
 #include "heap.h"
 #include "large.h"
+#include "medium.h"
 #include "os.h"
 #include "pool.h"
 #include "sets.h"
@@ -56,8 +57,18 @@ struct handed_out {
 	uint8_t slots[HK_KINDS]; /* of slabs with any such block */
 };
 
-static void count_slabs(struct hk_snapshot *snapshot, struct handed_out *out,
-			const struct hk_superslab *superslab)
+/* Those of a slot's blocks that end in it. */
+static unsigned blocks_that_end(const struct hk_superslab *superslab, unsigned slot)
+{
+	unsigned blocks = 0;
+
+	for (unsigned i = 0; i < HK_GRAINS / 64; i++)
+		blocks += (unsigned)__builtin_popcountl(superslab->last[slot][i] &
+							~superslab->slab[slot].grains[i]);
+	return blocks;
+}
+
+static void count_slabs(struct handed_out *out, const struct hk_superslab *superslab)
 {
 	*out = (struct handed_out){ 0 };
 	for (uint32_t left = superslab->active; left; left &= left - 1) {
@@ -65,12 +76,10 @@ static void count_slabs(struct hk_snapshot *snapshot, struct handed_out *out,
 
 		if (slab->first != hk_slab_slot(slab))
 			continue;
-		if (slab->kind == HK_KIND_MEDIUM) {
-			snapshot->medium_live++;
-			snapshot->medium_bytes += slab->bytes;
-			out->blocks++;
-			out->bytes += slab->bytes;
-			out->slots[slab->kind] += slab->slots;
+		if (slab->kind == HK_KIND_MEDIUM && slab->blocks) {
+			out->blocks += blocks_that_end(superslab, hk_slab_slot(slab));
+			out->bytes += (uint64_t)slab->used << HK_GRAIN_SHIFT;
+			out->slots[slab->kind]++;
 		} else if (slab->used) {
 			out->blocks += slab->used;
 			out->bytes += (uint64_t)slab->used * hk_class_size(slab->kind);
@@ -144,7 +153,7 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 	for (const struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
 		struct handed_out out;
 
-		count_slabs(snapshot, &out, s);
+		count_slabs(&out, s);
 		total->slabs_active += (unsigned)__builtin_popcount(s->active);
 		total->slabs_empty += (unsigned)__builtin_popcount(s->empty);
 		total->bytes_committed += (unsigned)__builtin_popcount(~s->unused) *
@@ -165,6 +174,8 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 		else
 			total->superslabs_hot++;
 	}
+	snapshot->medium_live = hk_medium_count;
+	snapshot->medium_bytes = hk_medium_bytes;
 	total->slabs_active -= hk_spare_slots();
 	total->slabs_empty += hk_spare_slots();
 	total->blocks_live += snapshot->medium_live;

@@ -5,13 +5,13 @@
  * The record (64 KiB of addresses, of which a working SuperSlab touches 4 to 20 KiB):
  *
  *        0  slab[32]      one cache line each: fields, and the bitmap of up to 256 blocks
- *     2048  the masks, the links
+ *     2048  the masks, the links, where medium blocks end
  *     4096  bitmaps of up to 4,096 blocks, 512 B for each slot
  *    20480  bitmaps of 8,192 blocks (8 B), 1 KiB for each slot
  *
  * A slot's states, who changes them and under what:
  *
- *               pool_take                       slab or medium block empty: pool_give
+ *               pool_take                       slab or MEDIUM slot empty: pool_give
  *     UNUSED ---------------->  ACTIVE  ------------------------------------> EMPTY
  *       ^                       |  ^  ^                                       ^ |
  *       |             spare_keep|  |  +------------- pool_take ---------------|-+
@@ -21,8 +21,8 @@
  *
  * Those of the masks under the pool's lock.  UNUSED: its pages read as zero and hold no
  * memory.  EMPTY: pages may be resident.  BUSY: a thread purges it without the lock; nobody
- * else may have it, and its SuperSlab stays mapped.  ACTIVE slots belong to their class
- * (under the class's lock) or, when medium, to whoever holds the block.
+ * else may have it, and its SuperSlab stays mapped.  ACTIVE slots belong to their class (under
+ * the class's lock) or are MEDIUM (under the lock of medium.h).
  *
  * SPARE: an EMPTY slot, or run of such, that waits for its class alone (spare.h).  The masks
  * have it as ACTIVE, since nobody else may take it; its kind is 0, in the registry too.  Into
@@ -42,10 +42,11 @@
  * ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
  * stays what it was, so that a slab that comes and goes changes nothing.
  *
- * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: whole for
- * medium blocks, for a slab the middle of the quarter of fullness by which it is listed.  It
- * is added to, atomically, where a slab changes between these (under its class's lock) or
- * comes and goes (under the pool's), so a batch within a quarter does not touch it.
+ * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: for a slab the
+ * middle of the quarter of fullness by which it is listed, for a MEDIUM slot the eighths in use,
+ * but whole until it is filled.  It is added to, atomically, where a slab changes between these
+ * (under its class's lock or that of medium blocks) or comes and goes (under the pool's), so a
+ * batch within a quarter does not touch it.
  *
  * tier is stored under the pool's lock only.  Whoever changes use reads tier after that, and
  * where the two do not agree takes that lock and stores what follows from use, until they do.
@@ -82,17 +83,17 @@ struct hk_slab {
 	uint8_t slots;                   /* of the run */
 	uint8_t first;                   /* any slot of the run: where the run begins */
 	uint8_t bucket; /* its quarter, and which list it is on; HK_BUCKETS: none (full) */
-	uint16_t blocks; /* in the run */
+	uint16_t blocks; /* in the run; or HK_GRAINS */
 	uint16_t used;   /* not set in the bitmap: live, or in a magazine */
 	uint16_t colour; /* offset of the first block, in bytes */
-	uint16_t hint;   /* no free block in the bitmap's words below this */
-	uint16_t fresh;  /* blocks from here on were never handed out */
+	uint16_t hint; /* no free block in the bitmap's words below this; or: see medium.h */
+	uint16_t fresh;  /* blocks (grains) from here on were never handed out */
 	bool zero : 1;   /* and those read as zero */
 	bool purged : 1; /* some of its pages are: see sparse.h */
 	uint8_t former;  /* its kind before it was given back, for messages */
 	union {
 		uint64_t bitmap[HK_BITMAP_INLINE_WORDS]; /* a set bit is a free block */
-		size_t bytes;                            /* of a medium block */
+		_Atomic uint64_t grains[HK_GRAINS / 64]; /* the same of a MEDIUM slot */
 	};
 };
 
@@ -119,7 +120,12 @@ struct hk_superslab {
 	uint64_t idle_since; /* when that was seen, in ms; 0: nothing was */
 	bool huge;           /* huge pages are asked for */
 	void *blocks;        /* debug library: the records of block.h */
-	char pad[4096 - 2048 - 104 - 128 - 24];
+	/* Under the lock of medium.h, as the grains of its slots are. */
+	struct hk_superslab *medium_next, *medium_previous; /* in the list by longest */
+	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM */
+	uint16_t longest;        /* no more neighbouring grains than this are free */
+	_Atomic uint64_t last[HK_SLOTS][HK_GRAINS / 64]; /* a block ends there */
+	char pad[4096 - 2048 - 104 - 128 - 24 - 24 - 1024];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
@@ -220,8 +226,11 @@ static inline enum hk_tier hk_tier_next(enum hk_tier tier, unsigned use)
 /* What the run counts for in the use of its SuperSlab. */
 static inline unsigned hk_slab_weight(const struct hk_slab *slab)
 {
-	if (slab->kind == HK_KIND_MEDIUM)
+	if (slab->kind == HK_KIND_MEDIUM && !slab->blocks)
 		return slab->slots * HK_SLOT_WEIGHT;
+	if (slab->kind == HK_KIND_MEDIUM)
+		return (slab->used + HK_GRAINS / HK_SLOT_WEIGHT - 1) * HK_SLOT_WEIGHT /
+		       HK_GRAINS;
 	if (slab->kind == HK_KIND_NONE)
 		return 0;
 	return hk_class_info(slab->kind)->weight[slab->bucket & ~HK_BUCKET_DRAINING];

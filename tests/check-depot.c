@@ -62,7 +62,7 @@ static void drain_rest(unsigned size_class)
 
 START_TEST(the_bottom_leaves_first)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i += 8) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i += 8) {
 		struct hk_depot *depot = &hk_classes[i].depot;
 		void *blocks[40];
 		uint64_t used;
@@ -91,7 +91,7 @@ END_TEST
 
 START_TEST(what_is_too_much_goes_on_from_the_top)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i += 16) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i += 16) {
 		struct hk_depot *depot = &hk_classes[i].depot;
 		uint32_t most = hk_class_info(i)->depot_max;
 		void *first, *last, *excess[2];
@@ -125,7 +125,7 @@ END_TEST
 /* It never holds more bytes of a class than this, and one batch that is on its way. */
 START_TEST(it_is_bounded_in_bytes)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		size_t most = hk_class_info(i)->depot_max;
 
 		ck_assert_uint_gt(most, 0);

@@ -10,6 +10,7 @@
 #include "fork.h"
 #include "lock.h"
 #include "magazine.h"
+#include "medium.h"
 #include "pool.h"
 #include "slab.h"
 #include "timing.h"
@@ -272,13 +273,19 @@ START_TEST(off_no_format_has_any)
 }
 END_TEST
 
+/* What the two blocks of the k'th SuperSlab of the next test are made to have. */
+static size_t live_in(size_t k)
+{
+	return HK_MEDIUM_MAX + (k + 2) * HK_SLOT_BYTES;
+}
+
 /*
  * In the order of what they hold back: one with a small block and nothing else any more, then
  * those with so many slots' bytes in use.
  */
 START_TEST(the_ten_that_hold_most_back)
 {
-	static struct hk_slab *slabs[12];
+	static void *first[12], *second[12];
 	struct hk_slab *other;
 	char line[256];
 	void *block;
@@ -287,14 +294,18 @@ START_TEST(the_ten_that_hold_most_back)
 	release_all();
 	block = malloc(64);
 	other = hk_pool_take(HK_KIND_MEDIUM, 24, 1, false, &zero);
-	other->bytes = HK_SLOT_BYTES;
 	ck_assert_ptr_eq(hk_slab_superslab(other), hk_registry_owner(block));
+	/* Two of 1 MiB in each, and then of the second only so many slots. */
 	for (size_t i = 0; i < 12; i++) {
 		size_t k = i * 7 % 12;
 
-		slabs[k] = hk_pool_take(HK_KIND_MEDIUM, 17, 1, false, &zero);
-		slabs[k]->bytes = (k + 1) * HK_SLOT_BYTES;
+		first[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero);
+		second[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero);
+		ck_assert_ptr_eq(hk_registry_owner(first[k]),
+				 hk_registry_owner(second[k]));
 	}
+	for (size_t k = 0; k < 12; k++)
+		ck_assert(hk_medium_resize(second[k], (k + 2) * HK_SLOT_BYTES, "test"));
 	hk_pool_give(other);
 	dump(HAKMEM_TEXT);
 	snprintf(line, sizeof(line), "\n%-18p %-8s %12u %12lu %6u 64\n",
@@ -305,14 +316,13 @@ START_TEST(the_ten_that_hold_most_back)
 		const char *at = strstr(text, line);
 
 		snprintf(line, sizeof(line), "\n%-18p %-8s %12u %12lu %6lu medium\n",
-			 (void *)hk_slab_superslab(slabs[k])->base, "hot", 1,
-			 HK_SUPERSLAB_BYTES - slabs[k]->bytes, (k + 1) * 100 / 32);
+			 first[k], "hot", 2, HK_SUPERSLAB_BYTES - live_in(k),
+			 live_in(k) * 100 / HK_SUPERSLAB_BYTES);
 		if (k < 9)
 			ck_assert(at + strlen(line) < text + sizeof(text) &&
 				  strstr(at, line) == strchr(at + 1, '\n'));
 		else
-			ck_assert(!has(text, "%p",
-				       (void *)hk_slab_superslab(slabs[k])->base));
+			ck_assert(!has(text, "%p", first[k]));
 	}
 	dump(HAKMEM_JSON);
 	ck_assert(
@@ -321,15 +331,16 @@ START_TEST(the_ten_that_hold_most_back)
 		    "\"held_bytes\":%lu,\"fullness\":0,\"mostly_by\":\"64\"},",
 		    (void *)hk_slab_superslab(other)->base, HK_SUPERSLAB_BYTES - 64));
 	ck_assert(has(text,
-		      ",{\"superslab\":\"%p\",\"tier\":\"hot\",\"live\":1,"
-		      "\"held_bytes\":%lu,\"fullness\":28,\"mostly_by\":\"medium\"}]",
-		      (void *)hk_slab_superslab(slabs[8])->base,
-		      HK_SUPERSLAB_BYTES - slabs[8]->bytes));
+		      ",{\"superslab\":\"%p\",\"tier\":\"hot\",\"live\":2,"
+		      "\"held_bytes\":%lu,\"fullness\":81,\"mostly_by\":\"medium\"}]",
+		      first[8], HK_SUPERSLAB_BYTES - live_in(8)));
 	dump(HAKMEM_OPENMETRICS);
-	ck_assert(!has(text, "%p", (void *)hk_slab_superslab(slabs[0])->base));
+	ck_assert(!has(text, "%p", first[0]));
 
-	for (size_t k = 0; k < 12; k++)
-		hk_pool_give(slabs[k]);
+	for (size_t k = 0; k < 12; k++) {
+		hk_medium_free(first[k], "test");
+		hk_medium_free(second[k], "test");
+	}
 	free(block);
 	release_all();
 	dump(HAKMEM_TEXT);

@@ -35,7 +35,6 @@ static struct hk_slab *take(unsigned slots, unsigned align, bool *zero)
 	struct hk_slab *slab = hk_pool_take(HK_KIND_MEDIUM, slots, align, false, zero);
 
 	ck_assert_ptr_nonnull(slab);
-	slab->bytes = slots * HK_SLOT_BYTES;
 	check_pool();
 	return slab;
 }
@@ -408,7 +407,6 @@ static void make_pulse(void)
 		for (size_t i = 0; i < PEAK; i++)
 			peak[i] = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS, 1, false, &zero);
 		for (size_t i = 0; i < PEAK; i++) {
-			peak[i]->bytes = HK_SUPERSLAB_BYTES;
 			if (hk_pool_give(peak[i]))
 				hk_pool_tidy();
 		}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * registry: any address is safe, granules and leaves do not run into each other.
+ * registry: any address is safe, windows, slots and leaves do not run into each other.
  *
  * Addresses are made up (nothing is mapped there): the registry never touches them.
  */
@@ -54,7 +54,31 @@ START_TEST(what_is_not_ours_is_nothing)
 }
 END_TEST
 
-START_TEST(a_granule_has_its_own_kind)
+/* And what else begins in the slot keeps its own. */
+START_TEST(a_window_has_its_own_kind)
+{
+	uintptr_t base = FAR + 31 * LEAF + 5 * HK_SLOT_BYTES, window = 2048;
+
+	ck_assert(hk_registry_reserve(at(base), HK_SLOT_BYTES));
+	hk_registry_set_kind(at(base), 1, HK_KIND_MEDIUM);
+	hk_registry_set_window(at(base + 3 * window + 256), 50);
+	hk_registry_set_window(at(base + HK_SLOT_BYTES - 1), 60);
+	for (uintptr_t i = 0; i < HK_SLOT_BYTES; i += 256) {
+		unsigned wanted = i / window == 3    ? 50
+				  : i / window == 31 ? 60
+						     : HK_KIND_MEDIUM;
+
+		ck_assert_uint_eq(hk_registry_kind(at(base + i)), wanted);
+	}
+	ck_assert_uint_eq(hk_registry_kind(at(base - 1)), HK_KIND_NONE);
+	ck_assert_uint_eq(hk_registry_kind(at(base + HK_SLOT_BYTES)), HK_KIND_NONE);
+	hk_registry_set_kind(at(base), 1, HK_KIND_NONE);
+	for (uintptr_t i = 0; i < HK_SLOT_BYTES; i += 256)
+		ck_assert_uint_eq(hk_registry_kind(at(base + i)), HK_KIND_NONE);
+}
+END_TEST
+
+START_TEST(a_slot_has_its_own_kind)
 {
 	uintptr_t base = FAR + 16 * HK_SUPERSLAB_BYTES;
 
@@ -107,7 +131,8 @@ START_TEST(a_range_may_span_leaves)
 	size_t before = hk_registry_bytes();
 
 	ck_assert(hk_registry_reserve(at(base), HK_SUPERSLAB_BYTES + LEAF + 1));
-	ck_assert_uint_eq(hk_registry_bytes() - before, 3 * sizeof(struct hk_leaf));
+	ck_assert_uint_eq(hk_registry_bytes() - before,
+			  3 * sizeof(hk_registry.none.owner));
 	hk_registry_set_kind(at(base + HK_SUPERSLAB_BYTES), 1, 7);
 	ck_assert_uint_eq(hk_registry_kind(at(base + HK_SUPERSLAB_BYTES)), 7);
 	ck_assert_uint_eq(hk_registry_kind(at(base + HK_SUPERSLAB_BYTES - 1)), 0);
@@ -172,7 +197,8 @@ START_TEST(threads_share_a_leaf)
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	ck_assert_int_eq(refused, 0);
-	ck_assert_uint_eq(hk_registry_bytes() - before, 64 * sizeof(struct hk_leaf));
+	ck_assert_uint_eq(hk_registry_bytes() - before,
+			  64 * sizeof(hk_registry.none.owner));
 	ck_assert_uint_eq(hk_os_mapped() - mapped,
 			  64 * hk_align_up(sizeof(struct hk_leaf), hk_os_page_size));
 	for (uintptr_t i = 0; i < 64; i++)
@@ -192,7 +218,8 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, NULL, teardown);
 	tcase_add_test(tcase, what_is_not_ours_is_nothing);
-	tcase_add_test(tcase, a_granule_has_its_own_kind);
+	tcase_add_test(tcase, a_window_has_its_own_kind);
+	tcase_add_test(tcase, a_slot_has_its_own_kind);
 	tcase_add_test(tcase, an_owner_has_its_two_mebibytes);
 	tcase_add_test(tcase, a_range_may_span_leaves);
 	tcase_add_test(tcase, beyond_48_bits_nothing_can_be);

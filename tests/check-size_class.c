@@ -73,7 +73,7 @@ END_TEST
 
 START_TEST(a_run_is_the_shortest_that_wastes_little)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		size_t run = info->slots * HK_SLOT_BYTES;
 
@@ -92,7 +92,7 @@ END_TEST
 
 START_TEST(colours_keep_blocks_inside_and_aligned)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		size_t natural = info->size & -(size_t)info->size;
 		size_t last = (info->colours - 1u) * (size_t)info->colour_step;
@@ -109,7 +109,7 @@ END_TEST
 
 START_TEST(magazines_and_buckets_have_their_bounds)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 
 		ck_assert_uint_ge(info->capacity, 1);
@@ -128,7 +128,7 @@ START_TEST(bitmaps_do_not_overlap)
 {
 	static unsigned char taken[sizeof(struct hk_superslab)];
 
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 
 		memset(taken, 0, sizeof(taken));
@@ -160,7 +160,7 @@ END_TEST
  */
 START_TEST(the_reciprocal_is_exact)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		size_t all = HK_SUPERSLAB_BYTES / info->size;
 

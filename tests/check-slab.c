@@ -80,7 +80,7 @@ static void give_run(unsigned size_class, char *lowest, unsigned n)
 
 START_TEST(every_block_of_every_class)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		bool zero, block_zero = false;
 		struct hk_slab *slab = attach(i, &zero);
@@ -130,7 +130,7 @@ START_TEST(batches_in_any_order)
 {
 	uint64_t seed = new_seed(), random = seed;
 
-	for (unsigned i = 1; i <= HK_CLASSES; i += 4) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i += 4) {
 		unsigned held = 0, slabs = 0;
 		bool zero;
 
@@ -214,7 +214,7 @@ END_TEST
 /* By how much the use that the moves between quarters have kept may be wrong. */
 START_TEST(the_use_of_a_superslab_is_that_of_its_slabs)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		unsigned step = info->blocks / 37 + 1, held = 0;
 		bool zero;
@@ -256,7 +256,6 @@ static struct hk_slab *take_rest(void)
 					    &zero);
 
 	ck_assert_ptr_nonnull(slab);
-	slab->bytes = HK_SLOT_BYTES;
 	return slab;
 }
 
@@ -387,7 +386,7 @@ END_TEST
 /* calloc need not clear what was never handed out; what was, it must. */
 START_TEST(only_fresh_blocks_are_zero)
 {
-	unsigned i = hk_size_class_exact(4096);
+	unsigned i = hk_size_class_exact(2048);
 	bool zero;
 	struct hk_slab *slab;
 
@@ -398,8 +397,8 @@ START_TEST(only_fresh_blocks_are_zero)
 	ck_assert(zero);
 	ck_assert_uint_eq(take(i, blocks, 1, &zero), 1);
 	ck_assert(zero);
-	ck_assert(all_bytes(blocks[0], 0, 4096));
-	memset(blocks[0], 1, 4096);
+	ck_assert(all_bytes(blocks[0], 0, 2048));
+	memset(blocks[0], 1, 2048);
 	ck_assert_uint_eq(take(i, blocks + 1, 1, &zero), 1);
 	ck_assert(zero);
 	give(i, blocks, 1);
@@ -480,7 +479,7 @@ START_TEST(neighbours_in_either_order)
 	if (!RUNNING_ON_VALGRIND)
 		free_runs(16, &random);
 	free_runs(64, &random);
-	free_runs(4096, &random);
+	free_runs(2048, &random);
 }
 END_TEST
 
@@ -509,7 +508,7 @@ END_TEST
 /* Slabs with a block each: a batch visits no more than a few of them. */
 START_TEST(a_batch_from_nearly_full_slabs)
 {
-	unsigned i = hk_size_class_exact(4096), per_slab = hk_class_info(i)->blocks, n;
+	unsigned i = hk_size_class_exact(2048), per_slab = hk_class_info(i)->blocks, n;
 	bool zero;
 
 	for (unsigned k = 0; k < 10; k++) {
@@ -878,7 +877,7 @@ static void compare_with_model(uint64_t used)
 }
 
 /* With bitmaps of one word, in the slab's line, of its SuperSlab, and wide ones. */
-static const size_t model_sizes[] = { 8, 16, 48, 256, 320, 1024, 1280, 4096, 57344 };
+static const size_t model_sizes[] = { 8, 16, 48, 256, 320, 1024, 1280, 1792, 2048 };
 
 START_TEST(runs_and_batches_beside_a_model)
 {
@@ -934,7 +933,7 @@ END_TEST
 /* The whole slab as one run, whatever the bitmap; no more than there is. */
 START_TEST(a_slab_is_a_run)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		unsigned n = hk_class_info(i)->blocks;
 		bool zero, run_zero = false;
 		struct hk_slab *slab;
@@ -1099,7 +1098,7 @@ END_TEST
 /* calloc's question, of a run: by its lowest block. */
 START_TEST(only_fresh_runs_are_zero)
 {
-	unsigned i = hk_size_class_exact(4096);
+	unsigned i = hk_size_class_exact(2048);
 	char *lowest, *again;
 	bool zero;
 
@@ -1110,13 +1109,13 @@ START_TEST(only_fresh_runs_are_zero)
 	ck_assert(zero);
 	ck_assert_uint_eq(take_run(i, 3, &lowest, &zero), 3);
 	ck_assert(zero);
-	give_run(i, lowest + 4096, 2);
+	give_run(i, lowest + 2048, 2);
 	/* The third on is fresh, the lowest is not. */
 	ck_assert_uint_eq(take_run(i, 4, &again, &zero), 4);
-	ck_assert_ptr_eq(again, lowest + 4096);
+	ck_assert_ptr_eq(again, lowest + 2048);
 	ck_assert(!zero);
 	ck_assert_uint_eq(take_run(i, 1, &again, &zero), 1);
-	ck_assert_ptr_eq(again, lowest + (size_t)5 * 4096);
+	ck_assert_ptr_eq(again, lowest + (size_t)5 * 2048);
 	ck_assert(zero);
 }
 END_TEST

@@ -7,6 +7,7 @@
 
 #include "init.h"
 #include "medium.h"
+#include "medium.h"
 #include "pool.h"
 #include "slab.h"
 #include "spare.h"
@@ -27,7 +28,6 @@ static void setup(void)
 	release_all();
 	keeper = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS / 2, 1, false, &zero);
 	ck_assert_ptr_nonnull(keeper);
-	keeper->bytes = HK_SLOTS / 2 * HK_SLOT_BYTES;
 }
 
 static void teardown(void)
@@ -123,7 +123,6 @@ START_TEST(to_others_it_is_empty)
 		other = hk_pool_take(HK_KIND_MEDIUM, 1, 1, false, &zero);
 		ck_assert_ptr_eq(hk_slab_superslab(other), hk_slab_superslab(keeper));
 		ck_assert_ptr_ne(other, slab);
-		other->bytes = HK_SLOT_BYTES;
 		blocks[k] = other;
 	}
 	ck_assert(hk_slab_superslab(slab)->active & slot);
@@ -173,7 +172,7 @@ START_TEST(there_are_no_more_than_eight_slots)
 	struct hk_superslab *superslab = hk_slab_superslab(keeper);
 	unsigned slots = 0;
 
-	for (unsigned i = 2; i <= HK_CLASSES; i++) {
+	for (unsigned i = 2; i <= HK_SLAB_CLASSES; i++) {
 		unsigned more = hk_class_info(i)->slots;
 		struct hk_slab *slab;
 
@@ -235,7 +234,6 @@ START_TEST(none_is_kept_in_a_superslab_that_drains)
 	bool zero;
 	struct hk_slab *other = hk_pool_take(HK_KIND_MEDIUM, 8, 1, false, &zero), *slab;
 
-	other->bytes = 8 * HK_SLOT_BYTES;
 	ck_assert_ptr_eq(hk_slab_superslab(other), hk_slab_superslab(keeper));
 	slab = open_slab(i, blocks);
 	give_keeper();
@@ -256,7 +254,6 @@ START_TEST(nor_taken_from_one_that_has_come_to)
 	struct hk_slab *other = hk_pool_take(HK_KIND_MEDIUM, 4, 1, false, &zero);
 	struct hk_slab *slab = make_spare(i);
 
-	other->bytes = 4 * HK_SLOT_BYTES;
 	give_keeper();
 	ck_assert_uint_eq(hk_slab_superslab(slab)->tier, HK_TIER_DRAINING);
 	hk_lock(&hk_classes[i].lock);
@@ -297,12 +294,10 @@ START_TEST(it_goes_back_before_another_superslab_is_mapped)
 
 	/* All that is left besides, and one more. */
 	other = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS / 2 - 1, 1, false, &zero);
-	other->bytes = HK_SLOT_BYTES;
 	ck_assert(hk_spare_has(slab));
 	ck_assert_ptr_eq(hk_pool_take(HK_KIND_MEDIUM, 1, 1, false, &zero), slab);
 	ck_assert(!zero);
 	ck_assert_uint_eq(hk_pool_counters.superslabs_mapped, mapped);
-	slab->bytes = HK_SLOT_BYTES;
 	ck_assert_uint_eq(hk_spare_slots(), 0);
 	check_all();
 	hk_pool_give(slab);
@@ -342,12 +337,11 @@ END_TEST
 START_TEST(what_was_there_before_is_forgotten)
 {
 	bool zero;
-	struct hk_slab *medium = hk_pool_take(HK_KIND_MEDIUM, 1, 1, false, &zero), *slab;
-	char *base = hk_slab_base(medium);
+	char *base = hk_medium_allocate(131072, 1, false, &zero);
+	struct hk_slab *medium = hk_slab_of(base), *slab;
 
-	medium->bytes = HK_SLOT_BYTES;
-	hk_pool_give(medium);
-	ck_death(free_again, base, "free(): double free of %p (65536-byte block)",
+	hk_medium_free(base, "free");
+	ck_death(free_again, base, "free(): double free of %p (131072-byte block)",
 		 (void *)base);
 	slab = make_spare(hk_size_class_exact(64));
 	ck_assert_ptr_eq(slab, medium);

@@ -134,7 +134,7 @@ START_TEST(pages_are_those_of_the_model)
 {
 	static const unsigned chances[] = { 2, 10, 50, 90, 99, 100 };
 
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 
 		for (unsigned round = 0; round < 12; round++) {
@@ -192,7 +192,7 @@ static void still_free(struct hk_slab *slab, _Atomic uint16_t *purged,
 /* Blocks that are handed out take their pages out of the purged ones, each exactly. */
 START_TEST(pages_come_back_with_their_blocks)
 {
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		for (unsigned round = 0; round < 8; round++) {
 			struct hk_slab *slab = attach(i, round % 2);
 			unsigned n = slab->blocks, kept, left;
@@ -251,7 +251,7 @@ START_TEST(a_slab_stays_while_blocks_are_held)
 {
 	static const uint64_t held[HK_BITMAP_WIDE_WORDS] = { 1 };
 
-	for (unsigned i = 1; i <= HK_CLASSES; i++) {
+	for (unsigned i = 1; i <= HK_SLAB_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		struct hk_slab *slab = attach(i, true);
 		unsigned n = info->blocks;
@@ -345,7 +345,7 @@ static void make_sparse(void)
 	for (size_t i = 0; i < HEAP; i++)
 		fill(i);
 	for (size_t i = 0; i < HEAP; i++) {
-		if (random_below(&seed, 10)) {
+		if (random_below(&seed, 20)) {
 			free(blocks[i]);
 			blocks[i] = NULL;
 		}
@@ -440,7 +440,8 @@ START_TEST(what_nobody_uses_is_not_resident)
 	ck_assert_uint_ge(after.bytes_committed - after.bytes_metadata,
 			  resident * hk_os_page_size);
 	ck_assert_uint_lt(after.bytes_committed - after.bytes_metadata,
-			  resident * hk_os_page_size + 2 * HK_CLASSES * HK_SLOT_BYTES);
+			  resident * hk_os_page_size +
+				  2 * HK_SLAB_CLASSES * HK_SLOT_BYTES);
 	ck_assert_uint_eq(after.thp_splits_total, 0);
 
 	/* Again, with nothing freed in between: there is nothing left to give. */
@@ -638,7 +639,6 @@ START_TEST(the_cursor_survives_an_unmapping)
 
 	for (unsigned i = 0; i < 3; i++) {
 		slabs[i] = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS, HK_SLOTS, false, &zero);
-		slabs[i]->bytes = HK_SUPERSLAB_BYTES;
 		superslabs[i] = hk_slab_superslab(slabs[i]);
 	}
 	/* The list begins with the last. */
@@ -709,7 +709,6 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 	ck_assert_uint_eq(take(9, blocks, n), n);
 	ck_assert(!superslab->huge);
 	others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
-	others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
 	ck_assert_ptr_eq(hk_slab_superslab(others), superslab);
 	ck_assert(superslab->huge);
 	give(9, blocks, most);
@@ -719,7 +718,6 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 	/* All slots in use, but there are holes. */
 	hk_pool_give(others);
 	others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
-	others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
 	ck_assert_ptr_eq(hk_slab_superslab(others), superslab);
 	ck_assert(!superslab->huge);
 	/* Now there are none. */
@@ -727,7 +725,6 @@ START_TEST(dense_once_more_they_are_asked_for_again)
 	ck_assert(!superslab->purged[slot]);
 	hk_pool_give(others);
 	others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
-	others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
 	ck_assert(superslab->huge);
 	/* Slots that are purged split them, too. */
 	hk_pool_give(others);
@@ -950,7 +947,6 @@ START_TEST(the_last_effort_waits_for_a_pass)
 		slab = attach(9, true);
 		n = slab->blocks;
 		others = hk_pool_take(HK_KIND_MEDIUM, HK_SLOTS - 1, 1, false, &zero);
-		others->bytes = (HK_SLOTS - 1) * HK_SLOT_BYTES;
 		ck_assert_uint_eq(take(9, blocks, n), n);
 		give(9, blocks + 1, n - 1);
 		/* All but the highest. */

@@ -57,8 +57,8 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 	return 0;
 }
 
-/* Of these, 8 make a slab, a magazine's full capacity is 64, and the depot's 32. */
-enum { RUN_SIZE = 8192, RUN_ROOM = 64, DRAINED = RUN_ROOM + 32 };
+/* Of these, 32 make a slab, a magazine's full capacity is 256, and the depot's 128. */
+enum { RUN_SIZE = 2048, RUN_ROOM = 256, DRAINED = RUN_ROOM + 128 };
 
 enum operation {
 	MALLOC_HIT,

@@ -226,8 +226,11 @@ static void thousand(void)
 	   (unsigned long long)after.bytes_metadata);
 	ok(after.blocks_live <= before.blocks_live + 64, "live blocks: %llu, then %llu",
 	   (unsigned long long)before.blocks_live, (unsigned long long)after.blocks_live);
-	/* Caches are the CPUs', and go up and down; a thousand threads add nothing to them. */
-	ok(after.bytes_cached <= before.bytes_cached + 2097152,
+	/*
+	 * Caches are the CPUs', and go up and down with how busy the machine is; a thousand
+	 * threads that each left behind what they freed would add 400 MB.
+	 */
+	ok(after.bytes_cached <= before.bytes_cached + 16777216,
 	   "cached bytes: %llu, then %llu", (unsigned long long)before.bytes_cached,
 	   (unsigned long long)after.bytes_cached);
 }

@@ -8,6 +8,7 @@
 
 #include "debug/guard.h"
 #include "large.h"
+#include "medium.h"
 #include "pool.h"
 #include "slab.h"
 
@@ -16,6 +17,10 @@
 _Static_assert((size_t)HK_SLOTS *HK_RECORDS_PER_SLOT * sizeof(struct hk_block_record) <=
 		       (size_t)1 << TABLE_SHIFT,
 	       "a SuperSlab's records are one record of hk_block_records");
+
+/* No two blocks of more than 2 KiB begin in the same 2 KiB. */
+#define GRAINS_PER_WINDOW (1u << (HK_WINDOW_SHIFT - HK_GRAIN_SHIFT))
+#define WINDOWS_PER_SLOT (HK_GRAINS / GRAINS_PER_WINDOW)
 
 struct hk_records hk_block_records = { .shift = TABLE_SHIFT,
 				       .chunk_shift = TABLE_SHIFT + 2,
@@ -26,8 +31,16 @@ static _Atomic uint32_t mark = 1;
 /* ---- the word ---- */
 
 /*
- *   bits 0-1 state, 2-3 family, 4-9 log2 of front, 16-63 size
+ *   bits 0-1 state, 2-3 family, 4-9 log2 of front, 10-12 the room's grain in its window,
+ *   13 the room is gone, 16-63 size
  */
+#define GONE ((uint64_t)1 << 13)
+
+static unsigned place_in_window(uint64_t word)
+{
+	return (unsigned)(word >> 10 & (GRAINS_PER_WINDOW - 1));
+}
+
 static uint64_t pack(const struct hk_block *block, enum hk_block_state state)
 {
 	uint64_t front = (uint64_t)(block->start - block->room);
@@ -35,6 +48,9 @@ static uint64_t pack(const struct hk_block *block, enum hk_block_state state)
 	/* Guarded blocks have any front, or none: theirs is not read from here. */
 	return (uint64_t)state | (uint64_t)block->family << 2 |
 	       (uint64_t)(front ? __builtin_ctzl(front) : 0) << 4 |
+	       (uint64_t)((uintptr_t)block->room >> HK_GRAIN_SHIFT &
+			  (GRAINS_PER_WINDOW - 1))
+		       << 10 |
 	       (uint64_t)block->size << 16;
 }
 
@@ -125,7 +141,7 @@ static bool find_small(const void *address, struct hk_block *block)
 	size_t offset;
 	unsigned index;
 
-	if (kind < 1 || kind > HK_CLASSES)
+	if (kind < 1 || kind > HK_SLAB_CLASSES)
 		return false;
 	info = hk_class_info(kind);
 	first = hk_slab_first_block(slab);
@@ -142,18 +158,47 @@ static bool find_small(const void *address, struct hk_block *block)
 	return true;
 }
 
+/* That of the window in which this address lies. */
+static struct hk_block_record *window_record(const void *address)
+{
+	const struct hk_superslab *superslab = hk_registry_owner(address);
+	size_t offset = (uintptr_t)address & (HK_SUPERSLAB_BYTES - 1);
+	size_t slot = offset >> HK_SLOT_SHIFT;
+
+	return (struct hk_block_record *)superslab->blocks + slot * HK_RECORDS_PER_SLOT +
+	       ((offset & (HK_SLOT_BYTES - 1)) >> HK_WINDOW_SHIFT);
+}
+
 static bool find_medium(const void *address, struct hk_block *block)
 {
-	struct hk_slab *slab = hk_slab_of(address);
-	char *base = hk_slab_base(slab);
-
-	if (slab->kind != HK_KIND_MEDIUM ||
-	    (size_t)((const char *)address - base) >= slab->bytes)
+	block->room = hk_medium_block_of(address, &block->room_size);
+	if (!block->room)
 		return false;
-	block->record = first_record(slab);
-	block->room = base;
-	block->room_size = slab->bytes;
-	return block->record != NULL;
+	block->record = window_record(block->room);
+	return true;
+}
+
+/* The record of the window may be another room's, or of what was here before this one was. */
+static bool has_history(const struct hk_block *block)
+{
+	uint64_t word = atomic_load_explicit(&block->record->word, memory_order_acquire);
+
+	return !hk_kind_is_medium(hk_registry_kind(block->room)) ||
+	       (!(word & GONE) &&
+		place_in_window(word) == ((uintptr_t)block->room >> HK_GRAIN_SHIFT &
+					  (GRAINS_PER_WINDOW - 1)));
+}
+
+static void look_up(struct hk_block *block)
+{
+	unpack(block);
+	if (!has_history(block))
+		block->state = HK_BLOCK_NEVER;
+}
+
+void hk_block_gone(char *room)
+{
+	atomic_fetch_or_explicit(&window_record(room)->word, GONE, memory_order_relaxed);
 }
 
 static bool find_large_locked(const void *address, struct hk_block *block)
@@ -176,8 +221,8 @@ static bool find_in_slabs(const void *address, struct hk_block *block, bool *lar
 	*large = kind == HK_KIND_NONE || kind == HK_KIND_LARGE;
 	if (*large)
 		return false;
-	return kind == HK_KIND_MEDIUM ? find_medium(address, block)
-				      : find_small(address, block);
+	return hk_kind_is_medium(kind) ? find_medium(address, block)
+				       : find_small(address, block);
 }
 
 bool hk_block_find_locked(const void *address, struct hk_block *block)
@@ -189,7 +234,7 @@ bool hk_block_find_locked(const void *address, struct hk_block *block)
 	if (!find_in_slabs(address, block, &large) &&
 	    !(large && find_large_locked(address, block)))
 		return false;
-	unpack(block);
+	look_up(block);
 	return true;
 }
 
@@ -206,8 +251,35 @@ bool hk_block_find(const void *address, struct hk_block *block)
 		hk_unlock(&hk_large_lock);
 	}
 	if (found)
-		unpack(block);
+		look_up(block);
 	return found;
+}
+
+/* A medium block that is no more, by the records of the windows up to the address's own. */
+static bool find_gone(struct hk_superslab *superslab, const char *address,
+		      struct hk_block *block)
+{
+	size_t window = (size_t)(address - superslab->base) >> HK_WINDOW_SHIFT;
+	size_t windows = HK_MEDIUM_MAX >> HK_WINDOW_SHIFT;
+
+	for (size_t i = 0; i <= windows && i <= window; i++) {
+		char *start = superslab->base + ((window - i) << HK_WINDOW_SHIFT);
+		const struct hk_slab
+			*slab = &superslab->slab[(window - i) / WINDOWS_PER_SLOT];
+		unsigned kind = slab->kind ? slab->kind : slab->former;
+
+		if (kind != HK_KIND_MEDIUM)
+			continue;
+		block->record = window_record(start);
+		block->room = start + ((size_t)place_in_window(block->record->word)
+				       << HK_GRAIN_SHIFT);
+		unpack(block);
+		block->room_size = (size_t)(block->start - block->room) + block->size;
+		if (block->state == HK_BLOCK_FREED && block->room <= address &&
+		    address < block->room + block->room_size)
+			return true;
+	}
+	return false;
 }
 
 bool hk_block_find_former(const void *address, struct hk_block *block)
@@ -215,33 +287,27 @@ bool hk_block_find_former(const void *address, struct hk_block *block)
 	struct hk_superslab *superslab = hk_registry_owner(address);
 	size_t offset = (uintptr_t)address & (HK_SUPERSLAB_BYTES - 1);
 	const char *base = (const char *)address - offset;
-	struct hk_block_record *record;
+	const struct hk_size_class *info;
 	struct hk_slab *slab;
-	size_t size, index = 0;
+	size_t index;
 
 	if (!superslab || hk_registry_kind(base) == HK_KIND_LARGE)
 		return false;
 	slab = &superslab->slab[superslab->slab[offset >> HK_SLOT_SHIFT].first];
-	record = first_record(slab);
-	if (!record || slab->kind || !slab->former)
+	if ((slab->kind ? slab->kind : slab->former) == HK_KIND_MEDIUM)
+		return find_gone(superslab, address, block);
+	if (slab->kind || !slab->former)
 		return false;
-	block->room = hk_slab_base(slab);
-	if (slab->former <= HK_CLASSES) {
-		const struct hk_size_class *info = hk_class_info(slab->former);
-
-		block->room += slab->colour;
-		if ((const char *)address < block->room)
-			return false;
-		size = info->size;
-		index = (size_t)((const char *)address - block->room) / size;
-		if (index >= info->blocks || index >= HK_RECORDS_PER_SLOT)
-			return false;
-		block->room += index * size;
-	} else {
-		size = HK_MEDIUM_MAX;
-	}
-	block->record = record + index;
-	block->room_size = size;
+	info = hk_class_info(slab->former);
+	block->room = hk_slab_base(slab) + slab->colour;
+	if ((const char *)address < block->room)
+		return false;
+	index = (size_t)((const char *)address - block->room) / info->size;
+	if (index >= info->blocks || index >= HK_RECORDS_PER_SLOT)
+		return false;
+	block->room += index * info->size;
+	block->record = first_record(slab) + index;
+	block->room_size = info->size;
 	unpack(block);
 	return block->state != HK_BLOCK_NEVER;
 }
@@ -259,7 +325,7 @@ void hk_block_of_room(char *room, struct hk_block *block)
 		block->room_size = owner->bytes;
 	}
 	hk_assert(block->room == room);
-	unpack(block);
+	look_up(block);
 }
 
 /* ---- all of them ---- */
@@ -279,12 +345,7 @@ static void visit_slab(struct hk_slab *slab,
 {
 	struct hk_block_record *record = first_record(slab);
 
-	if (slab->kind == HK_KIND_MEDIUM)
-		visit_one(&(struct hk_block){ .record = record,
-					      .room = hk_slab_base(slab),
-					      .room_size = slab->bytes },
-			  visit, context);
-	if (slab->kind < 1 || slab->kind > HK_CLASSES)
+	if (slab->kind < 1 || slab->kind > HK_SLAB_CLASSES)
 		return;
 	for (unsigned i = 0; i < slab->blocks; i++) {
 		size_t size = hk_class_size(slab->kind);
@@ -294,6 +355,21 @@ static void visit_slab(struct hk_slab *slab,
 					    .room = hk_slab_first_block(slab) + i * size,
 					    .room_size = size },
 			visit, context);
+	}
+}
+
+static void visit_medium(struct hk_superslab *superslab,
+			 void (*visit)(const struct hk_block *block, void *context),
+			 void *context)
+{
+	struct hk_block block;
+	unsigned grain = 0;
+
+	while ((block.room = hk_medium_next_locked(superslab, &grain,
+						   &block.room_size))) {
+		block.record = window_record(block.room);
+		if (has_history(&block))
+			visit_one(&block, visit, context);
 	}
 }
 
@@ -324,6 +400,7 @@ void hk_block_visit(void (*visit)(const struct hk_block *block, void *context),
 			if (slab->kind && slab->first == hk_slab_slot(slab))
 				visit_slab(slab, visit, context);
 		}
+		visit_medium(s, visit, context);
 	}
 	for (struct hk_large *large = hk_large_blocks; large; large = large->next)
 		visit_one(&(struct hk_block){ .record = &large->block,

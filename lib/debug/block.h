@@ -10,8 +10,8 @@
  *
  * Its record is found from any address by arithmetic alone: each SuperSlab has a table of
  * HK_RECORDS_PER_SLOT records a slot, of which the block with index i of a run has number i
- * from the run's first slot on; a medium block has its first slot's number 0; a large block's
- * record is in struct hk_large.
+ * from the run's first slot on; a medium block that of the 2 KiB window of its slot in which it
+ * begins, where no other does; a large block's record is in struct hk_large.
  *
  * word is the one thing that changes while others look: whoever frees a block changes it from
  * LIVE by a compare-and-swap, so of two who free it at a time, one is told.  The other fields
@@ -101,8 +101,8 @@ void hk_block_visit(void (*visit)(const struct hk_block *block, void *context),
 		    void *context);
 
 /*
- * A block of a slab or medium block that is back in the pool, by what is left of its record; for
- * reports.
+ * A block whose slots are back in the pool, or a medium one whose grains are free, by what is left
+ * of its record; for reports.
  */
 bool hk_block_find_former(const void *address, struct hk_block *block);
 
@@ -112,6 +112,9 @@ void hk_block_unmap(struct hk_superslab *superslab);
 
 /* A run has become a slab: its blocks have no history. */
 void hk_block_reset(const struct hk_slab *slab);
+
+/* A medium block's room is one no more: who gets one that begins there has nothing of it. */
+void hk_block_gone(char *room);
 
 extern struct hk_records hk_block_records;
 
@@ -133,6 +136,11 @@ static inline void hk_block_unmap(struct hk_superslab *superslab)
 static inline void hk_block_reset(const struct hk_slab *slab)
 {
 	(void)slab;
+}
+
+static inline void hk_block_gone(char *room)
+{
+	(void)room;
 }
 #endif
 

@@ -4,8 +4,9 @@
  *
  * Owns what is known of stacks (the memory), and the gate of fork().  Called by the entry
  * points, under no lock.  Takes no lock of ours; libunwind takes its own, and for a program
- * counter that is new to the thread the loader's, if it is in no object.  Keeps errno, and does not allocate, though
- * libunwind and the loader may: that call of malloc() comes back here and gets stack 0.
+ * counter that is new to the thread the loader's, if it is in no object.  Keeps errno, and does
+ * not allocate, though libunwind and the loader may: that call of malloc() comes back here and
+ * gets stack 0.
  *
  * libunwind is loaded by dlopen(RTLD_LOCAL), not linked: it exports the _Unwind_ functions of
  * libgcc_s too, and among the objects that all symbols are looked up in it would serve
