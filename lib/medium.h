@@ -91,18 +91,6 @@ bool hk_medium_mark_locked(const void *block, bool is_free);
 char *hk_medium_next_locked(struct hk_superslab *superslab, unsigned *grain,
 			    size_t *bytes);
 
-/*
- * For a pass of sparse.c.  By slots, a bit for each page: those with only free grains, touched
- * and not purged.  How many of the SuperSlab's grains are in use, of how many: *used, *grains.
- */
-bool hk_medium_find_locked(struct hk_superslab *superslab, bool huge, uint16_t *pages,
-			   unsigned *used, unsigned *grains);
-
-/* Take the grains of these pages, and give them back: those of purged ones are. */
-void hk_medium_hold_locked(struct hk_superslab *superslab, const uint16_t *held);
-bool hk_medium_unhold_locked(struct hk_superslab *superslab, const uint16_t *held,
-			     const uint16_t *purged);
-
 /* The invariants; the caller holds all locks. */
 void hk_medium_check(void);
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "grains.h"
 #include "medium.h"
 #include "os.h"
 #include "pool.h"
@@ -23,9 +24,10 @@
 #define SPARSE_DIVISOR 6
 
 /*
- * Among medium blocks any free run may be wanted by any size next; so where more is in use only
- * long ones go back, such as a slot of its own would be (lib/README has the figures of both).
+ * Among medium blocks any free run may be wanted by any size next; so where more than a quarter
+ * is in use only long ones go back, such as a slot of its own would be (lib/README has figures).
  */
+#define MEDIUM_DIVISOR 4
 #define LONG_RUN HK_SLOT_BYTES
 
 struct hk_lock hk_sparse_lock;
@@ -243,10 +245,10 @@ static bool choose_medium(struct pass *pass, struct hk_superslab *superslab, boo
 {
 	uint32_t left = superslab->medium;
 	unsigned used, grains;
-	bool found = hk_medium_find_locked(superslab, huge, pages, &used, &grains);
+	bool found = hk_grains_find_pages(superslab, huge, pages, &used, &grains);
 
 	if (!pass->tick) {
-		if (used > grains / SPARSE_DIVISOR)
+		if (used > grains / MEDIUM_DIVISOR)
 			found = keep_long(pages, LONG_RUN / hk_os_page_size);
 		return found;
 	}
@@ -331,7 +333,7 @@ static void visit_medium(struct pass *pass, struct hk_superslab *superslab)
 	huge = superslab->huge;
 	hk_unlock(&hk_pool_lock);
 	if (stands && choose_medium(pass, superslab, huge, held)) {
-		hk_medium_hold_locked(superslab, held);
+		hk_grains_hold(superslab, held);
 		found = true;
 	}
 	hk_unlock(&hk_medium_lock);
@@ -342,7 +344,7 @@ static void visit_medium(struct pass *pass, struct hk_superslab *superslab)
 	memcpy(purged, held, sizeof(held));
 	purge(pass, superslab->base, HK_SLOTS, purged);
 	hk_lock(&hk_medium_lock);
-	pass->tidy |= hk_medium_unhold_locked(superslab, held, purged);
+	pass->tidy |= hk_grains_unhold(superslab, held, purged);
 	hk_unlock(&hk_medium_lock);
 }
 

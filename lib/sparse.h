@@ -46,8 +46,8 @@ struct hk_sparse_effort {
 extern const struct hk_sparse_effort hk_sparse_slow_path, hk_sparse_thread;
 
 /*
- * The pages of all slabs that are sparse, a sixth or less in use, and among medium blocks those
- * and long runs of others; the caller holds hk_sparse_lock, and no other.  How many bytes.
+ * The pages of all slabs that are sparse, and of the medium blocks' slots of a SuperSlab that are;
+ * of others there long runs; the caller holds hk_sparse_lock, and no other.  How many bytes.
  */
 size_t hk_sparse_release_locked(const char *function);
 

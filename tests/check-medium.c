@@ -6,6 +6,7 @@
  */
 #include "libcheck.h"
 
+#include "grains.h"
 #include "medium.h"
 #include "pool.h"
 #include "slab.h"
@@ -632,9 +633,9 @@ static bool hold(struct hk_superslab *superslab, unsigned *used, unsigned *grain
 
 	hk_lock(&hk_sparse_lock);
 	hk_lock(&hk_medium_lock);
-	found = hk_medium_find_locked(superslab, false, held, used, grains);
+	found = hk_grains_find_pages(superslab, false, held, used, grains);
 	if (found)
-		hk_medium_hold_locked(superslab, held);
+		hk_grains_hold(superslab, held);
 	hk_unlock(&hk_medium_lock);
 	if (found)
 		holding = superslab;
@@ -648,7 +649,7 @@ static void unhold(const uint16_t *gone)
 	bool tidy;
 
 	hk_lock(&hk_medium_lock);
-	tidy = hk_medium_unhold_locked(holding, held, gone);
+	tidy = hk_grains_unhold(holding, held, gone);
 	hk_unlock(&hk_medium_lock);
 	holding = NULL;
 	hk_unlock(&hk_sparse_lock);
