@@ -318,6 +318,15 @@ static bool has_prefix(const char *variable)
 	       variable[6] == '_';
 }
 
+HK_STARTUP bool hk_config_in_environment(void)
+{
+	for (char **variable = environ; variable && *variable; variable++) {
+		if (has_prefix(*variable))
+			return true;
+	}
+	return false;
+}
+
 HK_STARTUP void hk_config_read_environment(void)
 {
 	if (environment_read || !environ)

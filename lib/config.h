@@ -43,6 +43,9 @@ static inline enum hk_thp hk_config_thp(void)
  */
 void hk_config_read_environment(void);
 
+/* Is any option set there? */
+bool hk_config_in_environment(void);
+
 /* HAKMEM_GET and HAKMEM_SET: 0, or ENOENT, EACCES, EINVAL. */
 int hk_config_get(const char *name, char *value, size_t size);
 int hk_config_set(const char *name, const char *value);

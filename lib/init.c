@@ -34,6 +34,19 @@ extern void *__dso_handle HK_HIDDEN;
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
 		      void *object);
 
+/*
+ * First of all handlers to be registered, ours are the last to run before fork() and the first
+ * after it, so those of others may allocate; and so may this.
+ */
+HK_STARTUP static void register_for_fork(void)
+{
+	static _Atomic bool registered HK_STARTUP_DATA;
+
+	if (!atomic_exchange_explicit(&registered, true, memory_order_relaxed))
+		__register_atfork(hk_fork_prepare, hk_fork_parent, hk_fork_child,
+				  __dso_handle);
+}
+
 HK_STARTUP void hk_init_slow(void)
 {
 	hk_lock(&hk_init_lock);
@@ -48,20 +61,20 @@ HK_STARTUP void hk_init_slow(void)
 	hk_sets_init();
 	atomic_store_explicit(&hk_ready, true, memory_order_release);
 	hk_unlock(&hk_init_lock);
-	/*
-	 * This may.  First of all handlers to be registered, ours are the last to run before
-	 * fork() and the first after it, so those of others may allocate.
-	 */
-	__register_atfork(hk_fork_prepare, hk_fork_parent, hk_fork_child, __dso_handle);
+	register_for_fork();
 }
 
 /* If the first call came before libc's constructor, the environment was not yet there. */
 __attribute__((constructor)) static void at_start(void)
 {
-	hk_init();
-	hk_lock(&hk_config_lock);
-	hk_config_read_environment();
-	hk_unlock(&hk_config_lock);
+	register_for_fork();
+	/* Who neither allocates nor has set an option needs none of the rest. */
+	if (HK_DEBUG || hk_config_in_environment()) {
+		hk_init();
+		hk_lock(&hk_config_lock);
+		hk_config_read_environment();
+		hk_unlock(&hk_config_lock);
+	}
 	hk_front_init();
 	hk_background_init();
 }

@@ -105,6 +105,8 @@ static bool flush_class(unsigned size_class, struct hk_flushed *flushed,
 
 	do {
 		hk_lock(&class->lock);
+		/* None of them may have come from here: hk_medium_allocate(), take_larger(). */
+		hk_depot_place_locked(size_class);
 		/* Beyond the depot's top they are in nobody's way. */
 		n = pop_batch(size_class, &depot->blocks[depot->count], HK_BATCH);
 		if (n) {

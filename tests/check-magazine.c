@@ -209,6 +209,28 @@ START_TEST(a_flush_of_ones_own_leaves_the_depots)
 }
 END_TEST
 
+/* Freed, it goes to a magazine whose class has never had a refill nor a spill. */
+START_TEST(one_that_came_from_no_magazine)
+{
+	size_t size = hk_class_size(HK_SLAB_CLASSES) + 1;
+	unsigned i = hk_size_class_exact(size);
+	struct hk_flushed flushed;
+	void *block;
+
+	/* So that there is a set. */
+	put(1, get(1));
+	block = memalign(4096, size);
+	ck_assert_aligned(block, 4096);
+	ck_assert_uint_eq(hk_registry_kind(block), i);
+	free(block);
+	ck_assert_uint_eq(cached_blocks(i), 1);
+	flushed = flush(false);
+	ck_assert_uint_ge(flushed.blocks, 1);
+	ck_assert_uint_eq(cached_blocks(i), 0);
+	check_all();
+}
+END_TEST
+
 START_TEST(a_flush_tells_what_it_did)
 {
 	struct hk_flushed flushed;
@@ -993,6 +1015,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, blocks_are_distinct_and_all_come_back);
 	tcase_add_test(tcase, a_full_magazine_spills_and_keeps_some);
 	tcase_add_test(tcase, a_flush_of_ones_own_leaves_the_depots);
+	tcase_add_test(tcase, one_that_came_from_no_magazine);
 	tcase_add_test(tcase, a_flush_tells_what_it_did);
 	tcase_add_test(tcase, threads_that_end_leave_nothing_of_their_own);
 	tcase_add_test(tcase, a_sleeping_thread_is_reached);
