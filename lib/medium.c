@@ -380,9 +380,8 @@ bool hk_medium_resize(void *block, size_t size, const char *function)
 	if (HK_UNLIKELY(hk_grains_held(superslab, first)))
 		report_locked(block, function, "");
 	if (after > before) {
-		fits = first + after <= HK_ALL_GRAINS &&
-		       hk_grain_from(superslab, hk_taken_bits, first + before) >=
-			       first + after;
+		fits = hk_grain_from(superslab, hk_taken_bits, first + before) >=
+		       first + after;
 		if (fits) {
 			hk_grains_take(superslab, first + before, after - before,
 				       &ignored);

@@ -559,20 +559,6 @@ void hk_pool_adopt(void)
 
 /* ---- invariants ---- */
 
-/* What the registry says of a slot. */
-static unsigned kind_of_slot(const char *base)
-{
-	size_t kind = hk_registry_kind(base);
-
-	for (size_t at = 0; at < HK_SLOT_BYTES; at += (size_t)1 << HK_WINDOW_SHIFT) {
-		size_t other = hk_registry_kind(base + at);
-
-		hk_assert(other == kind ||
-			  (hk_kind_is_medium(kind) && hk_kind_is_medium(other)));
-	}
-	return hk_kind_is_medium(kind) ? HK_KIND_MEDIUM : (unsigned)kind;
-}
-
 /* Also: the weights of the runs are the SuperSlab's use. */
 static void check_runs(const struct hk_superslab *superslab)
 {
@@ -595,7 +581,7 @@ static void check_runs(const struct hk_superslab *superslab)
 			const char *granule = base + ((size_t)i << HK_SLOT_SHIFT);
 			bool active = superslab->active >> slot & 1;
 
-			hk_assert(kind_of_slot(granule) ==
+			hk_assert(hk_registry_kind_of_slot(granule) ==
 				  (active ? slab->kind : HK_KIND_NONE));
 			hk_assert(!active || slab[i].first == slot);
 		}

@@ -5,6 +5,7 @@
 #include "registry.h"
 
 #include "os.h"
+#include "size_class.h"
 
 struct hk_registry hk_registry;
 
@@ -79,6 +80,19 @@ void hk_registry_set_kind(const void *base, size_t slots, unsigned kind)
 	hk_assert(leaf != &hk_registry.none);
 	for (size_t i = 0; i < slots << (HK_SLOT_SHIFT - HK_WINDOW_SHIFT); i++)
 		atomic_store_explicit(&byte[i], (uint8_t)kind, memory_order_release);
+}
+
+unsigned hk_registry_kind_of_slot(const char *base)
+{
+	size_t kind = hk_registry_kind(base);
+
+	for (size_t at = 0; at < HK_SLOT_BYTES; at += (size_t)1 << HK_WINDOW_SHIFT) {
+		size_t other = hk_registry_kind(base + at);
+
+		hk_assert(other == kind ||
+			  (hk_kind_is_medium(kind) && hk_kind_is_medium(other)));
+	}
+	return hk_kind_is_medium(kind) ? HK_KIND_MEDIUM : (unsigned)kind;
 }
 
 size_t hk_registry_bytes(void)

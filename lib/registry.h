@@ -114,6 +114,9 @@ void hk_registry_set_owner(const void *base, void *owner);
 void hk_registry_set_kind(const void *base, size_t slots, unsigned kind);
 void hk_registry_set_window(const void *address, unsigned kind);
 
+/* For checks: what all windows of a slot say, HK_KIND_MEDIUM whatever begins in them. */
+unsigned hk_registry_kind_of_slot(const char *base);
+
 /* Those that what is registered now has touched, about. */
 size_t hk_registry_bytes(void);
 
