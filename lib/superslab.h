@@ -117,15 +117,16 @@ struct hk_superslab {
 	/* By slots, a bit for each page, under the lock of the slab's class: sparse.h. */
 	_Atomic uint16_t purged[HK_SLOTS];
 	uint16_t idle[HK_SLOTS];
-	uint64_t idle_since; /* when that was seen, in ms; 0: nothing was */
-	bool huge;           /* huge pages are asked for */
-	void *blocks;        /* debug library: the records of block.h */
+	uint64_t idle_since;       /* when that was seen, in ms; 0: nothing was */
+	bool huge;                 /* huge pages are asked for */
+	void *blocks;              /* debug library: the records of block.h, */
+	uint16_t colour[HK_SLOTS]; /* and the slabs' colours, in few lines */
 	/* Under the lock of medium.h, as the grains of its slots are. */
 	struct hk_superslab *medium_next, *medium_previous; /* in the list by longest */
 	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM */
 	uint16_t longest;        /* no more neighbouring grains than this are free */
 	_Atomic uint64_t last[HK_SLOTS][HK_GRAINS / 64]; /* a block ends there */
-	char pad[4096 - 2048 - 104 - 128 - 24 - 24 - 1024];
+	char pad[4096 - 2048 - 104 - 128 - 24 - 64 - 24 - 1024];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };

@@ -12,84 +12,23 @@
 #include "pool.h"
 #include "slab.h"
 
-/* 4 MiB of addresses for a SuperSlab's records, of which those of blocks in use are touched. */
-#define TABLE_SHIFT 22
+/* 2 MiB of addresses for a SuperSlab's records, of which those of blocks in use are touched. */
+#define TABLE_SHIFT 21
 _Static_assert((size_t)HK_SLOTS *HK_RECORDS_PER_SLOT * sizeof(struct hk_block_record) <=
 		       (size_t)1 << TABLE_SHIFT,
 	       "a SuperSlab's records are one record of hk_block_records");
 
-/* No two blocks of more than 2 KiB begin in the same 2 KiB. */
-#define GRAINS_PER_WINDOW (1u << (HK_WINDOW_SHIFT - HK_GRAIN_SHIFT))
-#define WINDOWS_PER_SLOT (HK_GRAINS / GRAINS_PER_WINDOW)
+#define WINDOWS_PER_SLOT (HK_GRAINS / HK_GRAINS_PER_WINDOW)
 
 struct hk_records hk_block_records = { .shift = TABLE_SHIFT,
 				       .chunk_shift = TABLE_SHIFT + 2,
 				       .uncounted = true };
 
-static _Atomic uint32_t mark = 1;
-
-/* ---- the word ---- */
-
-/*
- *   bits 0-1 state, 2-3 family, 4-9 log2 of front, 10-12 the room's grain in its window,
- *   13 the room is gone, 16-63 size
- */
-#define GONE ((uint64_t)1 << 13)
+_Atomic uint32_t hk_mark = 1;
 
 static unsigned place_in_window(uint64_t word)
 {
-	return (unsigned)(word >> 10 & (GRAINS_PER_WINDOW - 1));
-}
-
-static uint64_t pack(const struct hk_block *block, enum hk_block_state state)
-{
-	uint64_t front = (uint64_t)(block->start - block->room);
-
-	/* Guarded blocks have any front, or none: theirs is not read from here. */
-	return (uint64_t)state | (uint64_t)block->family << 2 |
-	       (uint64_t)(front ? __builtin_ctzl(front) : 0) << 4 |
-	       (uint64_t)((uintptr_t)block->room >> HK_GRAIN_SHIFT &
-			  (GRAINS_PER_WINDOW - 1))
-		       << 10 |
-	       (uint64_t)block->size << 16;
-}
-
-static void unpack(struct hk_block *block)
-{
-	uint64_t word = atomic_load_explicit(&block->record->word, memory_order_acquire);
-
-	block->state = (enum hk_block_state)(word & 3);
-	block->family = (enum hk_family)(word >> 2 & 3);
-	block->size = (size_t)(word >> 16);
-	block->start = block->room + ((size_t)1 << (word >> 4 & 63));
-}
-
-void hk_block_begin(struct hk_block *block)
-{
-	/* Release: whoever sees it LIVE sees the rest of the record. */
-	block->state = HK_BLOCK_LIVE;
-	atomic_store_explicit(&block->record->word, pack(block, HK_BLOCK_LIVE),
-			      memory_order_release);
-}
-
-bool hk_block_end(struct hk_block *block)
-{
-	uint64_t live = pack(block, HK_BLOCK_LIVE);
-
-	/* Of two that free it at the same time, one finds its word changed. */
-	if (!atomic_compare_exchange_strong_explicit(
-		    &block->record->word, &live, pack(block, HK_BLOCK_QUARANTINED),
-		    memory_order_acq_rel, memory_order_acquire))
-		return false;
-	block->state = HK_BLOCK_QUARANTINED;
-	return true;
-}
-
-void hk_block_leave(struct hk_block *block)
-{
-	block->state = HK_BLOCK_FREED;
-	atomic_store_explicit(&block->record->word, pack(block, HK_BLOCK_FREED),
-			      memory_order_release);
+	return (unsigned)(word >> HK_WORD_GRAIN & (HK_GRAINS_PER_WINDOW - 1));
 }
 
 /* ---- the tables ---- */
@@ -117,6 +56,7 @@ void hk_block_reset(const struct hk_slab *slab)
 {
 	struct hk_block_record *record = first_record(slab);
 
+	hk_slab_superslab(slab)->colour[hk_slab_slot(slab)] = slab->colour;
 	/* Most were never written, and a page that is only read stays the kernel's zero page. */
 	for (unsigned i = 0; i < slab->blocks; i++, record++) {
 		if (record->word || record->allocated)
@@ -125,38 +65,6 @@ void hk_block_reset(const struct hk_slab *slab)
 }
 
 /* ---- finding ---- */
-
-/*
- * The slab may become another class's while we look, if the address is none of a block in use:
- * then what is found is as good as any other answer about such an address, so long as nothing
- * outside of the tables is read.
- */
-static bool find_small(const void *address, struct hk_block *block)
-{
-	struct hk_slab *slab = hk_slab_of(address);
-	unsigned kind = slab->kind;
-	const struct hk_size_class *info;
-	struct hk_block_record *record;
-	char *first;
-	size_t offset;
-	unsigned index;
-
-	if (kind < 1 || kind > HK_SLAB_CLASSES)
-		return false;
-	info = hk_class_info(kind);
-	first = hk_slab_first_block(slab);
-	offset = (size_t)((const char *)address - first);
-	record = first_record(slab);
-	if ((const char *)address < first || !record)
-		return false;
-	index = hk_block_index(info, offset);
-	if (index >= info->blocks || index >= HK_RECORDS_PER_SLOT)
-		return false;
-	block->record = record + index;
-	block->room = first + (size_t)index * info->size;
-	block->room_size = info->size;
-	return true;
-}
 
 /* That of the window in which this address lies. */
 static struct hk_block_record *window_record(const void *address)
@@ -178,27 +86,23 @@ static bool find_medium(const void *address, struct hk_block *block)
 	return true;
 }
 
-/* The record of the window may be another room's, or of what was here before this one was. */
+/*
+ * Of a medium block: the record of the window may be another room's, or of what was here before
+ * this one was.
+ */
 static bool has_history(const struct hk_block *block)
 {
 	uint64_t word = atomic_load_explicit(&block->record->word, memory_order_acquire);
 
-	return !hk_kind_is_medium(hk_registry_kind(block->room)) ||
-	       (!(word & GONE) &&
-		place_in_window(word) == ((uintptr_t)block->room >> HK_GRAIN_SHIFT &
-					  (GRAINS_PER_WINDOW - 1)));
-}
-
-static void look_up(struct hk_block *block)
-{
-	unpack(block);
-	if (!has_history(block))
-		block->state = HK_BLOCK_NEVER;
+	return !(word & HK_WORD_GONE) &&
+	       place_in_window(word) == ((uintptr_t)block->room >> HK_GRAIN_SHIFT &
+					 (HK_GRAINS_PER_WINDOW - 1));
 }
 
 void hk_block_gone(char *room)
 {
-	atomic_fetch_or_explicit(&window_record(room)->word, GONE, memory_order_relaxed);
+	atomic_fetch_or_explicit(&window_record(room)->word, HK_WORD_GONE,
+				 memory_order_relaxed);
 }
 
 static bool find_large_locked(const void *address, struct hk_block *block)
@@ -210,6 +114,7 @@ static bool find_large_locked(const void *address, struct hk_block *block)
 	block->record = &large->block;
 	block->room = large->base;
 	block->room_size = large->bytes;
+	hk_block_read(block);
 	return true;
 }
 
@@ -217,28 +122,31 @@ static bool find_large_locked(const void *address, struct hk_block *block)
 static bool find_in_slabs(const void *address, struct hk_block *block, bool *large)
 {
 	unsigned kind = (unsigned)hk_registry_kind(address);
+	bool found;
 
 	*large = kind == HK_KIND_NONE || kind == HK_KIND_LARGE;
 	if (*large)
 		return false;
-	return hk_kind_is_medium(kind) ? find_medium(address, block)
-				       : find_small(address, block);
+	if (hk_kind_is_slab(kind))
+		return hk_block_find_small(address, kind, block);
+	found = find_medium(address, block);
+	if (found) {
+		hk_block_read(block);
+		if (!has_history(block))
+			block->state = HK_BLOCK_NEVER;
+	}
+	return found;
 }
 
 bool hk_block_find_locked(const void *address, struct hk_block *block)
 {
 	bool large;
 
-	if (hk_guard_find(address, block))
-		return true;
-	if (!find_in_slabs(address, block, &large) &&
-	    !(large && find_large_locked(address, block)))
-		return false;
-	look_up(block);
-	return true;
+	return hk_guard_find(address, block) || find_in_slabs(address, block, &large) ||
+	       (large && find_large_locked(address, block));
 }
 
-bool hk_block_find(const void *address, struct hk_block *block)
+bool hk_block_find_other(const void *address, struct hk_block *block)
 {
 	bool large, found;
 
@@ -250,8 +158,6 @@ bool hk_block_find(const void *address, struct hk_block *block)
 		found = find_large_locked(address, block);
 		hk_unlock(&hk_large_lock);
 	}
-	if (found)
-		look_up(block);
 	return found;
 }
 
@@ -273,7 +179,8 @@ static bool find_gone(struct hk_superslab *superslab, const char *address,
 		block->record = window_record(start);
 		block->room = start + ((size_t)place_in_window(block->record->word)
 				       << HK_GRAIN_SHIFT);
-		unpack(block);
+		block->room_size = 0;
+		hk_block_read(block);
 		block->room_size = (size_t)(block->start - block->room) + block->size;
 		if (block->state == HK_BLOCK_FREED && block->room <= address &&
 		    address < block->room + block->room_size)
@@ -308,11 +215,11 @@ bool hk_block_find_former(const void *address, struct hk_block *block)
 	block->room += index * info->size;
 	block->record = first_record(slab) + index;
 	block->room_size = info->size;
-	unpack(block);
+	hk_block_read(block);
 	return block->state != HK_BLOCK_NEVER;
 }
 
-void hk_block_of_room(char *room, struct hk_block *block)
+void hk_block_of_other_room(char *room, struct hk_block *block)
 {
 	bool large, found = find_in_slabs(room, block, &large);
 
@@ -323,9 +230,8 @@ void hk_block_of_room(char *room, struct hk_block *block)
 		block->record = &owner->block;
 		block->room = owner->base;
 		block->room_size = owner->bytes;
+		hk_block_read(block);
 	}
-	hk_assert(block->room == room);
-	look_up(block);
 }
 
 /* ---- all of them ---- */
@@ -334,7 +240,7 @@ static void visit_one(struct hk_block *block,
 		      void (*visit)(const struct hk_block *block, void *context),
 		      void *context)
 {
-	unpack(block);
+	hk_block_read(block);
 	if (block->state == HK_BLOCK_LIVE || block->state == HK_BLOCK_QUARANTINED)
 		visit(block, context);
 }
@@ -410,12 +316,14 @@ void hk_block_visit(void (*visit)(const struct hk_block *block, void *context),
 	hk_guard_visit(visit_guarded, &visitor);
 }
 
-uint32_t hk_block_mark(void)
-{
-	return atomic_load_explicit(&mark, memory_order_relaxed);
-}
-
 uint32_t hk_block_next_mark(void)
 {
-	return atomic_fetch_add_explicit(&mark, 1, memory_order_relaxed) + 1;
+	uint32_t mark = hk_block_mark();
+
+	/* The last stays: what is allocated since then is told, and some before it. */
+	while (mark < HK_MARK_MOST && !atomic_compare_exchange_weak_explicit(
+					      &hk_mark, &mark, mark + 1,
+					      memory_order_relaxed, memory_order_relaxed))
+		;
+	return hk_block_mark();
 }

@@ -62,7 +62,7 @@ struct slot {
 	struct hk_block_record record;
 };
 
-struct range {
+struct hk_guard_range {
 	char *first; /* slot 0; the page before it is a guard page, too */
 	size_t stride;
 	uint32_t slots;
@@ -76,14 +76,14 @@ struct hk_lock hk_guard_lock;
 /* Under the lock.  Slots from `fresh' on were never used. */
 static uint32_t fresh, open_slots, first_free = NONE, last_free = NONE;
 
-static struct range reserved;
-static struct range *_Atomic active; /* NULL while the mode is off */
+static struct hk_guard_range reserved;
+struct hk_guard_range *_Atomic hk_guard_range; /* NULL while the mode is off */
 
 static struct sigaction previous[2];
 
-static struct range *range_now(void)
+static struct hk_guard_range *range_now(void)
 {
-	return atomic_load_explicit(&active, HK_CONSUME);
+	return atomic_load_explicit(&hk_guard_range, HK_CONSUME);
 }
 
 /* ---- Slots ---- */
@@ -93,13 +93,13 @@ static bool is_at_start(uint32_t slot)
 	return slot % AT_START_EVERY == AT_START_EVERY - 1;
 }
 
-static char *slot_start(const struct range *range, uint32_t slot)
+static char *slot_start(const struct hk_guard_range *range, uint32_t slot)
 {
 	return range->first + slot * range->stride;
 }
 
 /* The slot whose 64 KiB or guard page has this address; NONE: not in the range. */
-static uint32_t slot_of(const struct range *range, uintptr_t address)
+static uint32_t slot_of(const struct hk_guard_range *range, uintptr_t address)
 {
 	uintptr_t offset = address - (uintptr_t)range->first;
 
@@ -108,7 +108,7 @@ static uint32_t slot_of(const struct range *range, uintptr_t address)
 	return (uint32_t)(offset / range->stride);
 }
 
-static void place(const struct range *range, uint32_t slot, size_t offset,
+static void place(const struct hk_guard_range *range, uint32_t slot, size_t offset,
 		  struct hk_block *block)
 {
 	size_t front = 0, end = HK_SLOT_BYTES;
@@ -118,13 +118,15 @@ static void place(const struct range *range, uint32_t slot, size_t offset,
 	else
 		front = (offset - FRONT) & ~(hk_os_page_size - 1);
 	block->record = &range->slot[slot].record;
+	block->word = atomic_load_explicit(&block->record->word, memory_order_acquire);
 	block->start = slot_start(range, slot) + offset;
 	block->room = slot_start(range, slot) + front;
 	block->room_size = end - front;
 }
 
 /* false: the slot has never had a block. */
-static bool read_slot(const struct range *range, uint32_t slot, struct hk_block *block)
+static bool read_slot(const struct hk_guard_range *range, uint32_t slot,
+		      struct hk_block *block)
 {
 	uint64_t word = atomic_load_explicit(&range->slot[slot].word,
 					     memory_order_acquire);
@@ -138,7 +140,7 @@ static bool read_slot(const struct range *range, uint32_t slot, struct hk_block 
 	return true;
 }
 
-static void write_slot(const struct range *range, uint32_t slot,
+static void write_slot(const struct hk_guard_range *range, uint32_t slot,
 		       const struct hk_block *block)
 {
 	uint64_t offset = (uint64_t)(block->start - slot_start(range, slot));
@@ -153,7 +155,7 @@ static void write_slot(const struct range *range, uint32_t slot,
  * that is open is a mapping, and cuts the one around it in two, so not all of them may
  * be.
  */
-static uint32_t take_slot(const struct range *range)
+static uint32_t take_slot(const struct hk_guard_range *range)
 {
 	uint32_t slot = NONE;
 
@@ -173,7 +175,7 @@ static uint32_t take_slot(const struct range *range)
 	return slot;
 }
 
-static void give_slot(const struct range *range, uint32_t slot)
+static void give_slot(const struct hk_guard_range *range, uint32_t slot)
 {
 	hk_lock(&hk_guard_lock);
 	range->slot[slot].next = NONE;
@@ -221,7 +223,7 @@ static bool take_pages_away(const struct hk_block *block)
  * Counted by each thread alone.  Threads begin at different points of the count, or
  * those that do the same would have the same of their blocks guarded.
  */
-static bool is_turn(const struct range *range)
+static bool is_turn(const struct hk_guard_range *range)
 {
 	static _Atomic uint32_t threads;
 	static _Thread_local uint64_t left;
@@ -241,7 +243,7 @@ static bool is_turn(const struct range *range)
 bool hk_guard_allocate(size_t size, size_t alignment, enum hk_family family,
 		       struct hk_block *block)
 {
-	struct range *range = range_now();
+	struct hk_guard_range *range = range_now();
 	uint32_t slot;
 
 	if (HK_LIKELY(!range))
@@ -268,7 +270,7 @@ bool hk_guard_allocate(size_t size, size_t alignment, enum hk_family family,
 
 bool hk_guard_find(const void *address, struct hk_block *block)
 {
-	struct range *range = range_now();
+	struct hk_guard_range *range = range_now();
 	uint32_t slot;
 
 	if (HK_LIKELY(!range))
@@ -279,7 +281,7 @@ bool hk_guard_find(const void *address, struct hk_block *block)
 
 void hk_guard_free(const struct hk_block *block)
 {
-	struct range *range = range_now();
+	struct hk_guard_range *range = range_now();
 	struct hk_block freed = *block;
 	uint32_t slot;
 
@@ -299,7 +301,7 @@ void hk_guard_free(const struct hk_block *block)
 void hk_guard_visit(void (*visit)(const struct hk_block *block, void *context),
 		    void *context)
 {
-	struct range *range = range_now();
+	struct hk_guard_range *range = range_now();
 	struct hk_block block;
 
 	for (uint32_t slot = 0; range && slot < range->slots; slot++)
@@ -320,7 +322,7 @@ static size_t distance(const struct hk_block *block, uintptr_t address)
 }
 
 /* The block meant is the nearest one: the slot's own, or a neighbour's. */
-static bool find_nearest(const struct range *range, uintptr_t address,
+static bool find_nearest(const struct hk_guard_range *range, uintptr_t address,
 			 struct hk_block *nearest)
 {
 	uintptr_t offset = address - (uintptr_t)range->first + hk_os_page_size;
@@ -361,8 +363,8 @@ static hk_stack stack_of_fault(uintptr_t pc, uintptr_t trampoline)
 {
 	uintptr_t kept[HK_FRAMES] = { pc + 1 };
 	uint32_t generation = hk_modules_generation();
-	const uintptr_t *frames = NULL;
-	unsigned count = hk_stacks_frames(hk_unwind_here(), &frames, &generation);
+	uintptr_t frames[HK_FRAMES];
+	unsigned count = hk_stacks_frames(hk_unwind_here(), frames, &generation);
 	unsigned skipped = frames_to(frames, count, pc), length = 1;
 
 	if (!skipped)
@@ -476,7 +478,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	uintptr_t trampoline = (uintptr_t)__builtin_return_address(0);
 	uintptr_t address = (uintptr_t)info->si_addr;
-	struct range *range = range_now();
+	struct hk_guard_range *range = range_now();
 	struct hk_block block;
 	int kept = errno;
 
@@ -507,7 +509,7 @@ static unsigned long max_map_count(void)
 	return count ? count : MAP_COUNT;
 }
 
-static bool reserve(struct range *range)
+static bool reserve(struct hk_guard_range *range)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	size_t page = hk_os_page_size, bytes, records;
@@ -558,7 +560,7 @@ void hk_guard_init(void)
 	if (reserve(&reserved)) {
 		take_over(SIGSEGV);
 		take_over(SIGBUS);
-		atomic_store_explicit(&active, &reserved, memory_order_release);
+		atomic_store_explicit(&hk_guard_range, &reserved, memory_order_release);
 	} else {
 		hk_message_open(&text, HK_GUARD_OFF);
 		hk_text(&text, "no address space for %u blocks (RLIMIT_AS)\n",

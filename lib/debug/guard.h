@@ -46,6 +46,14 @@ void hk_guard_init(void);
 bool hk_guard_allocate(size_t size, size_t alignment, enum hk_family family,
 		       struct hk_block *block);
 
+/* Are there guarded blocks at all? */
+extern struct hk_guard_range *_Atomic hk_guard_range HK_HIDDEN;
+
+static inline bool hk_guard_is_on(void)
+{
+	return HK_UNLIKELY(atomic_load_explicit(&hk_guard_range, HK_CONSUME) != NULL);
+}
+
 /*
  * The block of the slot in which this address lies (guard page included); lock-free, any
  * address at all, also in a signal handler.  LIVE until hk_guard_free() is called, then

@@ -8,13 +8,24 @@
 #ifndef HK_INNER_H
 #define HK_INNER_H
 
+#include <stdatomic.h>
+
 #include "base.h"
+
+#define HK_INNER_BYTES ((size_t)1 << 20)
+
+extern _Atomic uintptr_t hk_inner_range HK_HIDDEN; /* mapped by the first who needs it */
 
 /* Zeroed; NULL: no more room.  Lock-free. */
 void *hk_inner_allocate(size_t alignment, size_t size);
 
 /* Is it one of these?  Any address at all. */
-bool hk_inner_owns(const void *block);
+HK_INLINE bool hk_inner_owns(const void *block)
+{
+	uintptr_t range = atomic_load_explicit(&hk_inner_range, memory_order_relaxed);
+
+	return (uintptr_t)block - range < HK_INNER_BYTES && range;
+}
 
 /* What was asked for. */
 size_t hk_inner_size(const void *block);

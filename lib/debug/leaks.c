@@ -112,13 +112,13 @@ static void add_block(void *context, const struct hk_block_record *record, size_
 	struct leaks *leaks = context;
 	struct group *group;
 
-	if (record->mark < leaks->since)
+	if (hk_record_mark(record) < leaks->since)
 		return;
 	add(&leaks->sums[reach], 1, size);
 	if (reach != HK_REACH_LOST &&
 	    !(reach == HK_REACH_REACHABLE && hk_debug_options.leaks == HK_LEAKS_ALL))
 		return;
-	group = group_of(leaks, record->allocated, reach);
+	group = group_of(leaks, hk_stacks_told(record->allocated), reach);
 	if (!group) {
 		leaks->full = true;
 		return;

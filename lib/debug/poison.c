@@ -4,76 +4,36 @@
  */
 #include "debug/poison.h"
 
-#include <string.h>
-
-void hk_poison_fill(void *start, size_t size)
+const unsigned char *hk_pattern_other(const void *start, size_t size, uint8_t byte)
 {
-	memset(start, HK_POISON_BYTE, size);
+	const unsigned char *at = start;
+
+	/* It may have been written back meanwhile: then the last. */
+	for (; size > 1 && *at == byte; size--)
+		at++;
+	return at;
 }
 
-/* The first byte that is another. */
-static const unsigned char *first_other(const unsigned char *byte, size_t size,
-					unsigned char value)
+const unsigned char *hk_changed_before(const struct hk_block *block, bool canary_only,
+				       uint8_t byte)
 {
-	/* All of them equal the first, and that is the value: memcmp() is fast. */
-	if (!size || (*byte == value && !memcmp(byte, byte + 1, size - 1)))
+	size_t size = canary_only ? hk_canary_size_before(block)
+				  : (size_t)(block->start - block->room);
+	const unsigned char *at = (const unsigned char *)block->start - 1;
+
+	if (hk_pattern_is(block->start - size, size, byte))
 		return NULL;
-	while (*byte == value)
-		byte++;
-	return byte;
+	for (; size > 1 && *at == byte; size--)
+		at--;
+	return at;
 }
 
-const unsigned char *hk_poison_changed(const void *start, size_t size)
+const unsigned char *hk_changed_behind(const struct hk_block *block, bool canary_only,
+				       uint8_t byte)
 {
-	return first_other(start, size, HK_POISON_BYTE);
-}
+	const char *end = block->start + block->size;
+	size_t size = canary_only ? hk_canary_size_behind(block)
+				  : (size_t)(block->room + block->room_size - end);
 
-static size_t size_before(const struct hk_block *block)
-{
-	size_t size = (size_t)(block->start - block->room);
-
-	return size < HK_CANARY_FRONT ? size : HK_CANARY_FRONT;
-}
-
-static size_t size_behind(const struct hk_block *block)
-{
-	size_t size = (size_t)(block->room + block->room_size -
-			       (block->start + block->size));
-
-	return size < HK_CANARY_BACK_MAX ? size : HK_CANARY_BACK_MAX;
-}
-
-void hk_canary_put(const struct hk_block *block)
-{
-	size_t before = size_before(block);
-
-	memset(block->start - before, HK_CANARY_BYTE, before);
-	memset(block->start + block->size, HK_CANARY_BYTE, size_behind(block));
-}
-
-void hk_canary_poison(const struct hk_block *block)
-{
-	char *end = block->start + block->size;
-
-	hk_poison_fill(block->room, (size_t)(block->start - block->room));
-	hk_poison_fill(end, (size_t)(block->room + block->room_size - end));
-}
-
-const unsigned char *hk_canary_changed_before(const struct hk_block *block)
-{
-	const unsigned char *start = (const unsigned char *)block->start;
-	const unsigned char *byte = start - 1;
-	size_t size = size_before(block);
-
-	if (!first_other(start - size, size, HK_CANARY_BYTE))
-		return NULL;
-	while (*byte == HK_CANARY_BYTE)
-		byte--;
-	return byte;
-}
-
-const unsigned char *hk_canary_changed_behind(const struct hk_block *block)
-{
-	return first_other((const unsigned char *)block->start + block->size,
-			   size_behind(block), HK_CANARY_BYTE);
+	return hk_pattern_is(end, size, byte) ? NULL : hk_pattern_other(end, size, byte);
 }

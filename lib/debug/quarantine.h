@@ -6,7 +6,7 @@
  * more than 64 KiB, which go back to the kernel soonest, and the last 256 others.
  *
  * One lock, hk_quarantine_lock, a leaf.  What leaves is handed to whoever made it leave, who
- * looks at its poison under no lock.
+ * looks at its poison under no lock: it is QUARANTINED still, and nobody else's.
  */
 #ifndef HK_QUARANTINE_H
 #define HK_QUARANTINE_H
@@ -19,26 +19,26 @@ extern struct hk_lock hk_quarantine_lock;
 #define HK_QUARANTINE_LEAVERS 4
 
 /*
- * Keep this room; which rooms leave for it, the oldest first, at most so many.  Its size is
- * told by the record (block.h).  false: it is too large, or there is no memory: it leaves itself.
+ * Keep this block, whose record tells when it was freed; which leave for it, the oldest first,
+ * how many.  If it is too large, or there is no memory, it leaves itself.
  */
-bool hk_quarantine_add(char *room, size_t size, uint32_t now,
-		       char *leavers[HK_QUARANTINE_LEAVERS], unsigned *count);
+unsigned hk_quarantine_add(const struct hk_block *block,
+			   struct hk_block leavers[HK_QUARANTINE_LEAVERS]);
 
-/* The oldest leaves; NULL: there is none. */
-char *hk_quarantine_take(void);
+/* If as many left as there is room for here, there may be more: a large one drives out many. */
+unsigned hk_quarantine_leavers(uint32_t now,
+			       struct hk_block leavers[HK_QUARANTINE_LEAVERS]);
 
-/* Each room in it, the oldest first; the caller holds the lock. */
-void hk_quarantine_visit_locked(void (*visit)(char *room, void *context), void *context);
+/* The oldest leaves; false: there is none. */
+bool hk_quarantine_take(struct hk_block *block);
+
+/* Each block in it, the oldest first; the caller holds the lock. */
+void hk_quarantine_visit_locked(void (*visit)(const struct hk_block *block,
+					      void *context),
+				void *context);
 
 /* How many it holds, and their rooms' bytes; the caller holds the lock. */
 void hk_quarantine_count_locked(uint64_t *blocks, uint64_t *bytes);
-
-/*
- * The block goes back to the heap, whether it was here or not, and nobody else has it: keep a copy
- * of what its record says; the caller holds the lock.
- */
-void hk_quarantine_note_locked(const struct hk_block *block);
 
 /*
  * The block that began at this address and has gone back to the heap, the last one if there were

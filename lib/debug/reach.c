@@ -387,10 +387,10 @@ static void scan_thread(struct reach *reach, const struct hk_world_thread *threa
  */
 static bool is_of_loader(const struct reach *reach, const struct target *target)
 {
-	const uintptr_t *frames;
+	uintptr_t frames[HK_FRAMES];
 	uint32_t generation;
 
-	return hk_stacks_frames(target->record->allocated, &frames, &generation) &&
+	return hk_stacks_frames(target->record->allocated, frames, &generation) &&
 	       frames[0] >= reach->loader.start && frames[0] < reach->loader.end;
 }
 

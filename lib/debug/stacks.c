@@ -1,38 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * stacks.c - the table of call stacks.
+ * stacks.c - the tree of call stacks.
  *
  * Owns its memory: chunks of 4 MiB, mapped when the one before is full, filled from the
- * front and never given back.  A stack's number is where its entry begins, in words of 8
- * bytes over all chunks, plus 1.  Called by unwind.c, and by whoever prints a stack.  Takes no
+ * front and never given back.  A stack's number is that of its entry over all chunks, plus 1.
+ * Called by unwind.c, and by whoever prints a stack.  Takes no
  * lock, waits for nobody, keeps errno.
  */
 #include "debug/stacks.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "os.h"
 
-#define BUCKETS ((size_t)1 << 16)
-#define CHUNK_SHIFT 22
-#define CHUNK_BYTES ((uint64_t)1 << CHUNK_SHIFT)
-#define CHUNKS ((size_t)8192)
-#define WORD sizeof(uint64_t)
+#define BUCKETS_SHIFT 18
+#define CHUNK_SHIFT 18 /* entries */
+#define CHUNK_ENTRIES ((uint32_t)1 << CHUNK_SHIFT)
+#define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(struct entry))
+#define CHUNKS ((size_t)1 << 12)
 
 struct entry {
-	hk_stack next; /* in the bucket; 0 ends it */
-	uint32_t hash;
-	uint32_t count;
-	uint32_t generation;
-	uintptr_t frames[];
+	uintptr_t pc;    /* of a root: the generation */
+	hk_stack caller; /* 0: it is a root */
+	hk_stack next;   /* in the bucket; 0 ends it */
 };
 
-_Static_assert(
-	CHUNKS *CHUNK_BYTES / WORD <= (uint64_t)1 << 32,
-	"each word's number fits, and the last, at which no entry can begin, is not used");
-_Static_assert(sizeof(struct entry) % WORD == 0 && sizeof(uintptr_t) == WORD,
-	       "entries are whole words");
+_Static_assert(CHUNKS << CHUNK_SHIFT <= UINT32_MAX, "each entry's number fits");
 
 /*
  * How an entry becomes visible.  It is written by plain stores; then the compare-and-swap on
@@ -46,49 +39,36 @@ _Static_assert(sizeof(struct entry) % WORD == 0 && sizeof(uintptr_t) == WORD,
  * whoever knows a number of the chunk finds the address.  Who has the number from elsewhere,
  * from a block's record say, got it by an acquire of theirs, which comes later still.
  */
-static _Atomic hk_stack heads[BUCKETS];
-static char *_Atomic chunks[CHUNKS];
-static _Atomic uint64_t used; /* bytes of all chunks, up to the first that is free */
-static _Atomic size_t entries;
+static _Atomic hk_stack heads[(size_t)1 << BUCKETS_SHIFT];
+static struct entry *_Atomic chunks[CHUNKS];
+static _Atomic uint32_t used; /* entries of all chunks, up to the first that is free */
+static _Atomic uint32_t published;
 
 static struct entry *entry_of(hk_stack stack)
 {
-	uint64_t offset = (uint64_t)(stack - 1) * WORD;
-	char *chunk = atomic_load_explicit(&chunks[offset >> CHUNK_SHIFT],
-					   memory_order_acquire);
+	struct entry *chunk = atomic_load_explicit(&chunks[(stack - 1) >> CHUNK_SHIFT],
+						   memory_order_acquire);
 
-	return (struct entry *)(void *)(chunk + (offset & (CHUNK_BYTES - 1)));
+	return &chunk[(stack - 1) & (CHUNK_ENTRIES - 1)];
 }
 
-/* From wyhash's mixing step (Wang Yi, 2019): both halves of a product, folded. */
-static uint64_t mix(uint64_t a, uint64_t b)
+static _Atomic hk_stack *bucket_of(hk_stack caller, uintptr_t pc)
 {
-	__extension__ unsigned __int128 product = (unsigned __int128)a * b;
+	uint64_t hash = (pc ^ (uint64_t)caller << 32) * 0xd6e8feb86659fd93;
 
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
+	hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15;
+	return &heads[hash >> (64 - BUCKETS_SHIFT)];
 }
 
-static uint32_t hash_of(const uintptr_t *frames, unsigned count, uint32_t generation)
+/* The same among those from first on, up to, not including, end. */
+static hk_stack search(hk_stack first, hk_stack end, hk_stack caller, uintptr_t pc)
 {
-	uint64_t hash = 0x9e3779b97f4a7c15 ^ ((uint64_t)generation << 8 | count);
+	const struct entry *entry;
 
-	for (unsigned i = 0; i < count; i++)
-		hash = mix(hash ^ frames[i], 0xd6e8feb86659fd93);
-	return (uint32_t)(hash ^ hash >> 32);
-}
-
-/* The same stack among those from first on, up to, not including, end. */
-static hk_stack search(hk_stack first, hk_stack end, const struct entry *wanted,
-		       const uintptr_t *frames)
-{
-	for (hk_stack stack = first; stack != end;) {
-		const struct entry *entry = entry_of(stack);
-
-		if (entry->hash == wanted->hash && entry->count == wanted->count &&
-		    entry->generation == wanted->generation &&
-		    memcmp(entry->frames, frames, wanted->count * WORD) == 0)
+	for (hk_stack stack = first; stack != end; stack = entry->next) {
+		entry = entry_of(stack);
+		if (entry->pc == pc && entry->caller == caller)
 			return stack;
-		stack = entry->next;
 	}
 	return 0;
 }
@@ -96,7 +76,7 @@ static hk_stack search(hk_stack first, hk_stack end, const struct entry *wanted,
 /* Of two who map the same chunk at a time, one gives its mapping back. */
 static bool have_chunk(size_t index)
 {
-	char *mapped, *found = NULL;
+	struct entry *mapped, *found = NULL;
 
 	if (index >= CHUNKS)
 		return false;
@@ -112,58 +92,44 @@ static bool have_chunk(size_t index)
 	return true;
 }
 
-/* Room for an entry, which never lies across two chunks; its number, or 0. */
-static hk_stack reserve(uint64_t bytes)
+/* An entry's number, or 0. */
+static hk_stack reserve(void)
 {
-	uint64_t end = atomic_load_explicit(&used, memory_order_relaxed), start;
+	uint32_t next = atomic_load_explicit(&used, memory_order_relaxed);
 
 	do {
-		start = end;
-		if ((start & (CHUNK_BYTES - 1)) + bytes > CHUNK_BYTES)
-			start = hk_align_up(start, CHUNK_BYTES);
 		/* Before it is taken, so that failing takes nothing. */
-		if (!have_chunk(start >> CHUNK_SHIFT))
+		if (!have_chunk(next >> CHUNK_SHIFT))
 			return 0;
 		/* Acquire: it may have been another's who has given it back, written to. */
 	} while (!atomic_compare_exchange_weak_explicit(
-		&used, &end, start + bytes, memory_order_acquire, memory_order_relaxed));
-	return (hk_stack)(start / WORD + 1);
+		&used, &next, next + 1, memory_order_acquire, memory_order_relaxed));
+	return next + 1;
 }
 
-/* Back again, if nobody has taken room behind it; else it stays unused. */
-static void give_back(hk_stack stack, uint64_t bytes)
+/* Back again, if nobody has taken one behind it; else it stays unused. */
+static void give_back(hk_stack stack)
 {
-	uint64_t start = (uint64_t)(stack - 1) * WORD, end = start + bytes;
+	uint32_t next = stack;
 
-	atomic_compare_exchange_strong_explicit(&used, &end, start, memory_order_release,
-						memory_order_relaxed);
+	atomic_compare_exchange_strong_explicit(
+		&used, &next, stack - 1, memory_order_release, memory_order_relaxed);
 }
 
-hk_stack hk_stacks_add(const uintptr_t *frames, unsigned count, uint32_t generation)
+static hk_stack add(hk_stack caller, uintptr_t pc)
 {
-	struct entry wanted = { .count = count, .generation = generation }, *entry;
-	hk_stack head, searched = 0, found, stack;
-	_Atomic hk_stack *bucket;
-	uint64_t bytes;
+	_Atomic hk_stack *bucket = bucket_of(caller, pc);
+	hk_stack head = atomic_load_explicit(bucket, memory_order_acquire), searched = 0;
+	hk_stack found = search(head, searched, caller, pc), stack;
+	struct entry *entry;
 
-	if (!count)
-		return 0;
-	if (count > HK_FRAMES)
-		wanted.count = count = HK_FRAMES;
-	wanted.hash = hash_of(frames, count, generation);
-	bucket = &heads[wanted.hash & (BUCKETS - 1)];
-	head = atomic_load_explicit(bucket, memory_order_acquire);
-	found = search(head, searched, &wanted, frames);
-	if (found)
+	if (HK_LIKELY(found))
 		return found;
-
-	bytes = sizeof(wanted) + count * WORD;
-	stack = reserve(bytes);
+	stack = reserve();
 	if (!stack)
 		return 0;
 	entry = entry_of(stack);
-	*entry = wanted;
-	memcpy(entry->frames, frames, count * WORD);
+	*entry = (struct entry){ .pc = pc, .caller = caller };
 	for (;;) {
 		searched = head;
 		entry->next = head;
@@ -171,30 +137,73 @@ hk_stack hk_stacks_add(const uintptr_t *frames, unsigned count, uint32_t generat
 							    memory_order_release,
 							    memory_order_acquire))
 			break;
-		found = search(head, searched, &wanted, frames);
+		found = search(head, searched, caller, pc);
 		if (found) {
-			give_back(stack, bytes);
+			give_back(stack);
 			return found;
 		}
 	}
-	atomic_fetch_add_explicit(&entries, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&published, 1, memory_order_relaxed);
 	return stack;
 }
 
-unsigned hk_stacks_frames(hk_stack stack, const uintptr_t **frames, uint32_t *generation)
+hk_stack hk_stacks_root(uint32_t generation)
+{
+	return add(0, generation);
+}
+
+hk_stack hk_stacks_push(hk_stack caller, uintptr_t pc)
+{
+	return caller ? add(caller, pc) : 0;
+}
+
+void hk_stacks_prefetch(hk_stack caller, uintptr_t pc)
+{
+	__builtin_prefetch(bucket_of(caller, pc));
+}
+
+hk_stack hk_stacks_add(const uintptr_t *frames, unsigned count, uint32_t generation)
+{
+	hk_stack stack;
+
+	if (!count)
+		return 0;
+	if (count > HK_FRAMES)
+		count = HK_FRAMES;
+	stack = hk_stacks_root(generation);
+	while (count--)
+		stack = hk_stacks_push(stack, frames[count]);
+	return stack;
+}
+
+unsigned hk_stacks_frames(hk_stack stack, uintptr_t frames[HK_FRAMES],
+			  uint32_t *generation)
 {
 	const struct entry *entry;
+	unsigned count = 0;
 
 	if (!stack)
 		return 0;
-	entry = entry_of(stack);
-	*frames = entry->frames;
-	*generation = entry->generation;
-	return entry->count;
+	for (entry = entry_of(stack); entry->caller; entry = entry_of(entry->caller))
+		if (count < HK_FRAMES)
+			frames[count++] = entry->pc;
+	*generation = (uint32_t)entry->pc;
+	return count;
+}
+
+hk_stack hk_stacks_told(hk_stack stack)
+{
+	uintptr_t frames[HK_FRAMES];
+	uint32_t generation = 0;
+	unsigned count = hk_stacks_frames(stack, frames, &generation);
+	hk_stack told = hk_stacks_add(frames, count, generation);
+
+	/* No memory: then it stands for itself. */
+	return told ? told : stack;
 }
 
 void hk_stacks_count(size_t *stacks, size_t *bytes)
 {
-	*stacks = atomic_load_explicit(&entries, memory_order_relaxed);
-	*bytes = (size_t)atomic_load_explicit(&used, memory_order_relaxed);
+	*stacks = atomic_load_explicit(&published, memory_order_relaxed);
+	*bytes = atomic_load_explicit(&used, memory_order_relaxed) * sizeof(struct entry);
 }

@@ -221,12 +221,12 @@ static void request_name(struct request *request, uintptr_t pc, uint32_t generat
 /* false: no memory. */
 static bool collect(struct work *work, const hk_stack *stacks, size_t count)
 {
-	const uintptr_t *frames;
+	uintptr_t frames[HK_FRAMES];
 	size_t total = 0, size = 16;
 	uint32_t generation;
 
 	for (size_t i = 0; i < count; i++)
-		total += hk_stacks_frames(stacks[i], &frames, &generation);
+		total += hk_stacks_frames(stacks[i], frames, &generation);
 	if (total > UINT32_MAX / 4)
 		return false;
 	while (size < total * 2)
@@ -237,7 +237,7 @@ static bool collect(struct work *work, const hk_stack *stacks, size_t count)
 	if (!work->requests || !work->table)
 		return false;
 	for (size_t i = 0; i < count; i++) {
-		unsigned depth = hk_stacks_frames(stacks[i], &frames, &generation);
+		unsigned depth = hk_stacks_frames(stacks[i], frames, &generation);
 
 		for (unsigned k = 0; k < depth; k++) {
 			uint32_t *place = place_of(work, frames[k], generation);
@@ -326,9 +326,9 @@ void hk_symbols_tell(const hk_stack *stacks, size_t count, teller *tell, void *c
 	if (collected && work.count)
 		ask_all(&work);
 	for (size_t i = 0; i < count; i++) {
-		const uintptr_t *frames;
+		uintptr_t frames[HK_FRAMES];
 		uint32_t generation;
-		unsigned depth = hk_stacks_frames(stacks[i], &frames, &generation);
+		unsigned depth = hk_stacks_frames(stacks[i], frames, &generation);
 
 		for (unsigned k = 0; k < depth; k++) {
 			struct request single;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * unwind.c - the calling thread's stack: by libunwind, by libgcc_s, or by frame pointers.
+ * unwind.c - the calling thread's stack: by frames.h, or where that does not do by libunwind
+ * itself, by libgcc_s, or by frame pointers.
  *
  * Owns what is known of stacks (the memory), and the gate of fork().  Called by the entry
  * points, under no lock.  Takes no lock of ours; libunwind takes its own, and for a program
@@ -41,12 +42,13 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include "debug/frames.h"
 #include "debug/modules.h"
 #include "debug/options.h"
 #include "lock.h"
 #include "os.h"
 
-#define OWN_FRAMES 8 /* of ours at most, between libunwind and the program */
+#define OWN_FRAMES 9 /* of ours at most, between libunwind and the program */
 
 /*
  * What libunwind may need below the stack pointer: with 1.6.2 it was 6.5 KiB, and the
@@ -182,20 +184,6 @@ struct frame {
 	uintptr_t pc;
 };
 
-/* Without the signature that pac-ret puts into a return address. */
-static uintptr_t plain_pc(uintptr_t pc)
-{
-#if defined(__aarch64__)
-	register uintptr_t x30 __asm__("x30") = pc;
-
-	__asm__("hint #7"
-		: "+r"(x30)); /* xpaclri; nothing where there are no signatures */
-	return x30;
-#else
-	return pc;
-#endif
-}
-
 static unsigned walk(uintptr_t *frames, unsigned max, uintptr_t at)
 {
 	struct stack stack = stack_at(at);
@@ -208,7 +196,7 @@ static unsigned walk(uintptr_t *frames, unsigned max, uintptr_t at)
 
 		if (!frame->pc)
 			break;
-		frames[count++] = plain_pc(frame->pc);
+		frames[count++] = hk_plain_pc(frame->pc);
 		if (frame->next <= at)
 			break;
 		at = frame->next;
@@ -219,6 +207,7 @@ static unsigned walk(uintptr_t *frames, unsigned max, uintptr_t at)
 /* ---- by libunwind ---- */
 
 static int (*_Atomic backtrace)(void **frames, int size); /* NULL: not loaded */
+static bool have_rules;                                   /* written before it */
 
 /* Those inside, by thread in some way, so that they seldom share a cache line. */
 #define GATES 64
@@ -430,6 +419,7 @@ static void load_libunwind(void)
 	if (single)
 		close_pipe(ends);
 	find_libunwind(*(const void **)&trace);
+	have_rules = hk_frames_init(library);
 	atomic_store_explicit(&backtrace, trace, memory_order_release);
 }
 
@@ -546,18 +536,49 @@ void hk_unwind_init(void)
 	errno = kept;
 }
 
-static unsigned take_frames(uintptr_t *frames, unsigned max, uintptr_t here)
+static bool is_own(uintptr_t pc)
 {
-	int (*trace)(void **, int) = NULL;
+	return pc >= own_start && pc < own_end;
+}
+
+/*
+ * From the program's frame on: those of this library have frame pointers.  false: by rules, they
+ * do not suffice.
+ */
+static bool walk_places(uintptr_t here, uintptr_t high, bool linked, uint32_t generation,
+			hk_stack *stack)
+{
+	const struct frame *own = (const struct frame *)here;
+	enum hk_frames_end end;
+	struct hk_frame at;
+	bool learned;
+
+	while (is_own(own->pc))
+		own = (const struct frame *)own->next;
+	for (;;) {
+		at = (struct hk_frame){ hk_plain_pc(own->pc), (uintptr_t)(own + 1),
+					own->next };
+		end = hk_frames_walk(&thread, &at, high, linked, generation, stack);
+		if (HK_LIKELY(end != HK_FRAMES_UNKNOWN))
+			return end == HK_FRAMES_ALL;
+		if (!enough_for_libunwind(here) || !enter())
+			return false;
+		thread.high = high;
+		learned = hk_frames_learn(&at);
+		leave();
+		if (!learned)
+			return false;
+	}
+}
+
+static unsigned take_frames(uintptr_t *frames, unsigned max, uintptr_t here,
+			    const struct stack *stack, int (*trace)(void **, int))
+{
 	unsigned count = 0;
 	int found;
 
-	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND)
-		trace = atomic_load_explicit(&backtrace, memory_order_acquire);
 	if (trace && enough_for_libunwind(here) && enter()) {
-		struct stack stack = stack_at(here);
-
-		thread.high = stack.known ? stack.high : here;
+		thread.high = stack->known ? stack->high : here;
 		if (HK_UNLIKELY(has_stale_cache())) {
 			count = walk_without_cache(frames, max);
 		} else {
@@ -569,26 +590,45 @@ static unsigned take_frames(uintptr_t *frames, unsigned max, uintptr_t here)
 	return count ? count : walk(frames, max, here);
 }
 
+/* thread.inside is set, so that nothing of this is called twice at a time. */
+static hk_stack take_stack(uint32_t generation)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	uintptr_t frames[HK_FRAMES + OWN_FRAMES];
+	struct stack stack = stack_at(here);
+	int (*trace)(void **, int) = NULL;
+	unsigned count, own = 0;
+	hk_stack found;
+
+	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND)
+		trace = atomic_load_explicit(&backtrace, memory_order_acquire);
+	if (stack.known && (!trace || (have_rules && !hk_modules_reused())) &&
+	    walk_places(here, stack.high, !trace, generation, &found))
+		return found;
+	count = take_frames(frames, HK_FRAMES + OWN_FRAMES, here, &stack, trace);
+	while (own < count && is_own(frames[own]))
+		own++;
+	return hk_stacks_add(frames + own, count - own, generation);
+}
+
 __attribute__((noinline)) hk_stack hk_unwind_here(void)
 {
-	uintptr_t frames[HK_FRAMES + OWN_FRAMES];
-	uint32_t generation = hk_modules_generation();
-	unsigned count, own = 0;
-	int kept = errno;
+	uint32_t generation;
+	hk_stack stack;
+	int kept;
 
 	if (hk_debug_options.unwinder == HK_UNWIND_NONE || thread.inside)
 		return 0;
+	kept = errno;
+	generation = hk_modules_generation();
 	thread.inside = true;
 	atomic_signal_fence(memory_order_seq_cst);
 	find_ranges();
-	count = take_frames(frames, HK_FRAMES + OWN_FRAMES,
-			    (uintptr_t)__builtin_frame_address(0));
+	stack = take_stack(generation);
 	atomic_signal_fence(memory_order_seq_cst);
 	thread.inside = false;
 	errno = kept;
-	while (own < count && frames[own] >= own_start && frames[own] < own_end)
-		own++;
-	return hk_stacks_add(frames + own, count - own, generation);
+	return stack;
 }
 
 bool hk_unwind_inside(void)

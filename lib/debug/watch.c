@@ -46,7 +46,7 @@ static bool is_guarded(const struct hk_block *block)
 {
 	struct hk_block ignored;
 
-	return hk_guard_find(block->start, &ignored);
+	return hk_guard_is_on() && hk_guard_find(block->start, &ignored);
 }
 
 /* ---- reports ---- */
@@ -148,14 +148,22 @@ static void tell_changed(enum hk_message message, const struct hk_block *block,
 	     (unsigned long)distance, outside);
 }
 
-/* Of a block in use, or of one in the quarantine, where nobody has changed them either. */
-static void check_canaries(const struct hk_block *block, const char *function)
+/* The block has ended since it was found: what lies around it is no canary any more. */
+static bool has_ended(const struct hk_block *block)
 {
-	const unsigned char *behind = hk_canary_changed_behind(block);
-	const unsigned char *before = hk_canary_changed_before(block);
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&block->record->word, memory_order_relaxed) !=
+	       block->word;
+}
+
+/* Of a block in use, or of a freed one that is not poisoned. */
+HK_COLD static void tell_canaries(const struct hk_block *block, const char *function)
+{
+	const unsigned char *behind = hk_changed_behind(block, true, HK_CANARY_BYTE);
+	const unsigned char *before = hk_changed_before(block, true, HK_CANARY_BYTE);
 	bool live = block->state == HK_BLOCK_LIVE;
 
-	if (HK_LIKELY(!behind && !before))
+	if (has_ended(block))
 		return;
 	if (behind)
 		tell_changed(live ? HK_WRITE_BEHIND : HK_WRITE_AFTER_FREE, block, behind,
@@ -165,6 +173,12 @@ static void check_canaries(const struct hk_block *block, const char *function)
 			     function);
 	/* Once is enough. */
 	hk_canary_put(block);
+}
+
+static void check_canaries(const struct hk_block *block, const char *function)
+{
+	if (HK_UNLIKELY(!hk_canary_intact(block)))
+		tell_canaries(block, function);
 }
 
 /* ---- allocation ---- */
@@ -182,7 +196,6 @@ static void record_allocation(struct hk_block *block, enum hk_family family,
 	record->allocated = here;
 	record->allocator = this_thread();
 	record->allocated_at = hk_debug_now();
-	record->mark = hk_block_mark();
 	block->family = family;
 	hk_block_begin(block);
 }
@@ -217,12 +230,11 @@ static void *allocate(size_t size, size_t alignment, bool zero, enum hk_family f
 	if (HK_UNLIKELY(!hk_debug_options.poison))
 		return zero ? hk_heap_allocate_zeroed(size)
 			    : hk_heap_allocate_aligned(alignment, size, function);
-	here = hk_unwind_here();
-	if (hk_guard_allocate(size,
-			      alignment > 1 ? alignment
-			      : size > 8    ? 16
-					    : 8,
-			      family, &block)) {
+	if (hk_guard_is_on() && hk_guard_allocate(size,
+						  alignment > 1 ? alignment
+						  : size > 8    ? 16
+								: 8,
+						  family, &block)) {
 		is_zero = false;
 	} else {
 		/* Too large is too large still: the heap fails it, and counts that. */
@@ -244,6 +256,8 @@ static void *allocate(size_t size, size_t alignment, bool zero, enum hk_family f
 		block.start = room + front;
 		block.size = size;
 	}
+	/* Meanwhile what the room's lines bring comes from memory. */
+	here = hk_unwind_here();
 	hk_canary_put(&block);
 	fill(&block, zero, is_zero, is_poison);
 	record_allocation(&block, family, here);
@@ -274,60 +288,62 @@ static bool is_poisoned(const struct hk_block *block)
 	return block->room_size <= HK_MEDIUM_MAX && !is_guarded(block);
 }
 
-/* What was changed while it lay in the quarantine, which is told once. */
-static void check_freed(const struct hk_block *block, const char *function)
+/* A freed block, and what was its canaries. */
+HK_COLD static void tell_freed(const struct hk_block *block, const char *function)
 {
-	const unsigned char *byte = NULL;
+	const unsigned char *bytes[] = {
+		hk_poison_changed(block->start, block->size),
+		hk_changed_behind(block, false, HK_POISON_BYTE),
+		hk_changed_before(block, false, HK_POISON_BYTE),
+	};
 
-	if (is_poisoned(block))
-		byte = hk_poison_changed(block->start, block->size);
-	if (HK_UNLIKELY(byte != NULL)) {
-		tell_changed(HK_WRITE_AFTER_FREE, block, byte, function);
-		hk_poison_fill(block->start, block->size);
-	}
-	check_canaries(block, function);
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++)
+		if (bytes[i])
+			tell_changed(HK_WRITE_AFTER_FREE, block, bytes[i], function);
+	/* Once is enough. */
+	hk_poison_fill(block->room, block->room_size);
 }
 
-/* Out of the quarantine, and back to the heap; the room's bytes. */
-static size_t leave(char *room, const char *function)
+/* What was changed while it lay in the quarantine. */
+static void check_freed(const struct hk_block *block, const char *function)
 {
-	struct hk_block block;
+	if (!is_poisoned(block))
+		check_canaries(block, function);
+	else if (HK_UNLIKELY(
+			 !hk_pattern_is(block->room, block->room_size, HK_POISON_BYTE)))
+		tell_freed(block, function);
+}
 
-	hk_block_of_room(room, &block);
-	check_freed(&block, function);
-	hk_lock(&hk_quarantine_lock);
-	/*
-	 * The canaries become poison, too: until it is handed out again, all of it is looked at.
-	 * Under the lock, for a walk that has seen it LIVE and looks at them.
-	 */
-	if (block.room_size <= HK_CLASS_MAX)
-		hk_canary_poison(&block);
-	hk_quarantine_note_locked(&block);
-	hk_unlock(&hk_quarantine_lock);
-	hk_block_leave(&block);
-	hk_heap_free(room, function);
-	return block.room_size;
+/* Out of the quarantine, and back to the heap. */
+static void leave(struct hk_block *block, const char *function)
+{
+	check_freed(block, function);
+	hk_block_leave(block);
+	hk_heap_free(block->room, function);
 }
 
 /* The program's block has ended; its record says so. */
 static void bury(struct hk_block *block, const char *function)
 {
-	char *leavers[HK_QUARANTINE_LEAVERS];
+	struct hk_block leavers[HK_QUARANTINE_LEAVERS];
+	uint32_t now = block->record->freed_at;
 	unsigned count;
 
 	if (is_guarded(block)) {
 		hk_guard_free(block);
 		return;
 	}
+	/* The canaries, too: until it is handed out again, all of it is looked at. */
 	if (is_poisoned(block))
-		hk_poison_fill(block->start, block->size);
-	if (!hk_quarantine_add(block->room, block->room_size, block->record->freed_at,
-			       leavers, &count)) {
-		leave(block->room, function);
-		return;
+		hk_poison_fill(block->room, block->room_size);
+	count = hk_quarantine_add(block, leavers);
+	for (;;) {
+		for (unsigned i = 0; i < count; i++)
+			leave(&leavers[i], function);
+		if (HK_LIKELY(count < HK_QUARANTINE_LEAVERS))
+			return;
+		count = hk_quarantine_leavers(now, leavers);
 	}
-	for (unsigned i = 0; i < count; i++)
-		leave(leavers[i], function);
 }
 
 /* A live block that begins here; else it is told what is wrong.  plain: it is the heap's own. */
@@ -364,11 +380,14 @@ static void check_family(const struct hk_block *block, enum hk_family family,
 
 static void end(struct hk_block *block, const char *function)
 {
+	/* While the record comes from memory. */
+	hk_stack here = hk_unwind_here();
+
 	if (HK_UNLIKELY(!hk_block_end(block))) {
 		tell_invalid(block->start, function);
 		return;
 	}
-	block->record->freed = hk_unwind_here();
+	block->record->freed = here;
 	block->record->freer = this_thread();
 	block->record->freed_at = hk_debug_now();
 	bury(block, function);
@@ -456,6 +475,9 @@ size_t hk_front_usable_size(const void *pointer, const char *function)
 	struct hk_block block;
 	bool plain;
 
+	if (HK_LIKELY(hk_block_find(pointer, &block) && block.state == HK_BLOCK_LIVE &&
+		      block.start == (const char *)pointer))
+		return block.size;
 	if (!pointer)
 		return 0;
 	if (HK_UNLIKELY(hk_inner_owns(pointer)))
@@ -470,11 +492,12 @@ size_t hk_front_usable_size(const void *pointer, const char *function)
 bool hk_front_flush(struct hk_flushed *flushed, const char *function)
 {
 	uint64_t before = flushed->blocks;
-	char *room;
+	struct hk_block block;
 
-	while ((room = hk_quarantine_take()) != NULL) {
+	while (hk_quarantine_take(&block)) {
 		flushed->blocks++;
-		flushed->bytes += leave(room, function);
+		flushed->bytes += block.room_size;
+		leave(&block, function);
 	}
 	return flushed->blocks != before;
 }
@@ -491,26 +514,20 @@ static void add_bad(struct bad_blocks *bad, const struct hk_block *block)
 		bad->first[bad->count++] = *block;
 }
 
-static bool has_changed_canaries(const struct hk_block *block)
-{
-	return hk_canary_changed_before(block) || hk_canary_changed_behind(block);
-}
-
 static void find_broken(const struct hk_block *block, void *context)
 {
-	if (block->state == HK_BLOCK_LIVE && has_changed_canaries(block))
+	if (block->state == HK_BLOCK_LIVE && !hk_canary_intact(block) &&
+	    !has_ended(block))
 		add_bad(context, block);
 }
 
 /* In the queue they are poisoned; before, and when they have left it, they may not be. */
-static void find_written(char *room, void *context)
+static void find_written(const struct hk_block *block, void *context)
 {
-	struct hk_block block;
-
-	hk_block_of_room(room, &block);
-	if (has_changed_canaries(&block) ||
-	    (is_poisoned(&block) && hk_poison_changed(block.start, block.size)))
-		add_bad(context, &block);
+	if (is_poisoned(block)
+		    ? !hk_pattern_is(block->room, block->room_size, HK_POISON_BYTE)
+		    : !hk_canary_intact(block))
+		add_bad(context, block);
 }
 
 void hk_front_check(const char *function)
@@ -534,7 +551,7 @@ void hk_front_check(const char *function)
 void hk_front_query(struct hakmem_query *query)
 {
 	struct hk_block block;
-	const uintptr_t *frames;
+	uintptr_t frames[HK_FRAMES];
 	uint32_t generation;
 	unsigned count;
 
@@ -549,7 +566,7 @@ void hk_front_query(struct hakmem_query *query)
 	/* Guarded blocks are in a mapping of their own, which the heap does not know. */
 	if (query->kind == HAKMEM_NONE)
 		query->kind = HAKMEM_LARGE;
-	count = hk_stacks_frames(block.record->allocated, &frames, &generation);
+	count = hk_stacks_frames(block.record->allocated, frames, &generation);
 	query->frames = count;
 	for (unsigned i = 0; i < count; i++)
 		query->stack[i] = frames[i];
