@@ -470,21 +470,34 @@ void *hk_front_resize(void *pointer, size_t size, const char *function)
 	return moved;
 }
 
-size_t hk_front_usable_size(const void *pointer, const char *function)
+HK_COLD static size_t usable_size_of_other(const void *pointer, const char *function)
 {
 	struct hk_block block;
 	bool plain;
 
-	if (HK_LIKELY(hk_block_find(pointer, &block) && block.state == HK_BLOCK_LIVE &&
-		      block.start == (const char *)pointer))
-		return block.size;
 	if (!pointer)
 		return 0;
-	if (HK_UNLIKELY(hk_inner_owns(pointer)))
+	if (hk_inner_owns(pointer))
 		return hk_inner_size(pointer);
 	if (find_live(pointer, &block, function, &plain))
 		return block.size;
 	return plain ? hk_heap_usable_size(pointer, function) : 0;
+}
+
+size_t hk_front_usable_size(const void *pointer, const char *function)
+{
+	size_t kind = hk_registry_kind(pointer);
+	struct hk_block block;
+
+	/*
+	 * Some programs ask of each block, when it is new and before it is freed.  A block that no
+	 * call is given the address of stays in registers.
+	 */
+	if (HK_LIKELY(
+		    hk_kind_is_slab(kind) && hk_block_find_small(pointer, kind, &block) &&
+		    block.state == HK_BLOCK_LIVE && block.start == (const char *)pointer))
+		return block.size;
+	return usable_size_of_other(pointer, function);
 }
 
 /* ---- flush, check, query, start and end ---- */
