@@ -126,11 +126,10 @@ void *hk_heap_allocate_slow(size_t size, const char *function)
 
 void *hk_heap_allocate_zeroed(size_t size)
 {
-	size_t size_class = hk_size_class_of(size);
 	bool zero = false;
 	void *block;
 
-	if (HK_UNLIKELY(!hk_magazine_pop(size_class, &block)))
+	if (HK_UNLIKELY(!hk_heap_hit(size, &block)))
 		block = allocate(size, 1, &zero);
 	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
 	if (block && !zero)
@@ -141,12 +140,12 @@ void *hk_heap_allocate_zeroed(size_t size)
 #if HK_DEBUG
 void *hk_heap_allocate_room(size_t alignment, size_t size, bool *zero)
 {
-	size_t size_class = alignment <= 16 ? hk_size_class_of(size) : 0;
 	void *block;
 
 	*zero = false;
-	return hk_magazine_pop(size_class, &block) ? block
-						   : allocate(size, alignment, zero);
+	return alignment <= 16 && hk_heap_hit(size, &block)
+		       ? block
+		       : allocate(size, alignment, zero);
 }
 
 uint8_t hk_heap_perturb(void)

@@ -15,13 +15,26 @@
 __attribute__((noinline)) void *hk_heap_allocate_slow(size_t size, const char *function);
 __attribute__((noinline)) void hk_heap_free_slow(void *block, const char *function);
 
+/* A block of the magazine that serves this size; false: the slow path's. */
+HK_INLINE bool hk_heap_hit(size_t size, void **block)
+{
+	size_t size_class;
+
+	if (HK_LIKELY(size < hk_hit_sizes))
+		size_class = hk_size_class_of_tiny(size);
+	else if (size > HK_TINY_MAX && hk_rseq_area)
+		size_class = hk_size_class_beyond_tiny(size);
+	else
+		return false;
+	return hk_magazine_pop(size_class, block);
+}
+
 /* size bytes, or NULL with ENOMEM. */
 HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 {
-	size_t size_class = hk_size_class_of(size);
 	void *block;
 
-	if (HK_UNLIKELY(!hk_magazine_pop(size_class, &block)))
+	if (HK_UNLIKELY(!hk_heap_hit(size, &block)))
 		return hk_heap_allocate_slow(size, function);
 	return block;
 }
@@ -29,9 +42,10 @@ HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 /* NULL is free to be freed; keeps errno. */
 HK_INLINE void hk_heap_free(void *block, const char *function)
 {
-	size_t kind = hk_registry_kind(block);
+	uintptr_t address = (uintptr_t)block;
 
-	if (HK_UNLIKELY(!hk_magazine_push(kind, block)))
+	if (HK_UNLIKELY(address >> HK_LEAF_SHIFT >= hk_hit_tops ||
+			!hk_magazine_push(hk_registry_kind_below(address), block)))
 		hk_heap_free_slow(block, function);
 }
 

@@ -10,7 +10,7 @@
  * In both, a set that is not there, or that is being flushed, looks like one whose magazines
  * have neither blocks nor room; and the kinds that are no class (0: not ours, medium, large)
  * have such a magazine in every set.  So the fast paths test for an empty or a full magazine
- * and for nothing else.
+ * and for nothing else, where sequences are used at all.
  *
  * fork(): a magazine is changed by one store of top that follows the stores of blocks;
  * batches move to and from the depot under the class's lock, which fork() holds.  The child
@@ -30,18 +30,18 @@ struct hk_flushed {
 };
 
 /*
- * A block of the class; false: the magazine is empty, or this kind has none, or magazines
- * are per thread, which the slow path sees to.
+ * Only where sequences are used; magazines of threads are the slow paths'.  A block of the
+ * class; false: the magazine is empty, or this kind has none.
  */
 HK_INLINE bool hk_magazine_pop(size_t kind, void **block)
 {
-	return HK_LIKELY(HK_RSEQ && hk_rseq_area) && hk_rseq_pop(kind, block);
+	return HK_RSEQ && hk_rseq_pop(kind, block);
 }
 
-/* false: the magazine is full, or as above. */
+/* Likewise; false: the magazine is full, or as above. */
 HK_INLINE bool hk_magazine_push(size_t kind, void *block)
 {
-	return HK_LIKELY(HK_RSEQ && hk_rseq_area) && hk_rseq_push(kind, block);
+	return HK_RSEQ && hk_rseq_push(kind, block);
 }
 
 /*

@@ -70,31 +70,43 @@ static inline size_t hk_load_kind(const _Atomic uint8_t *from)
 }
 #endif
 
-static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
+static inline struct hk_leaf *hk_registry_leaf_at(uintptr_t top)
 {
-	uintptr_t top = address >> HK_LEAF_SHIFT;
 	uintptr_t registry = (uintptr_t)&hk_registry;
 	uintptr_t distance;
 
 	/* One address for root and leaf: the compiler would compute each by itself. */
 	__asm__("" : "+r"(registry));
-	/* Addresses that no user mapping can have. */
-	if (HK_UNLIKELY(top >= HK_ROOT_ENTRIES))
-		top = HK_ROOT_ENTRIES;
 	/* Pairs with the release in add_leaf(). */
 	distance = hk_load_distance(&((struct hk_registry *)registry)->root[top]);
 	return &((struct hk_registry *)(registry + distance))->none;
 }
 
+static inline struct hk_leaf *hk_registry_leaf(uintptr_t address)
+{
+	uintptr_t top = address >> HK_LEAF_SHIFT;
+
+	/* Addresses that no user mapping can have. */
+	if (HK_UNLIKELY(top >= HK_ROOT_ENTRIES))
+		top = HK_ROOT_ENTRIES;
+	return hk_registry_leaf_at(top);
+}
+
+/* Of an address whose upper half is below HK_ROOT_ENTRIES. */
+static inline size_t hk_registry_kind_below(uintptr_t address)
+{
+	struct hk_leaf *leaf = hk_registry_leaf_at(address >> HK_LEAF_SHIFT);
+
+	return hk_load_kind(&leaf->kind[(uint32_t)address >> HK_WINDOW_SHIFT]);
+}
+
 static inline size_t hk_registry_kind(const void *pointer)
 {
 	uintptr_t address = (uintptr_t)pointer;
-	size_t window;
 
 	if (HK_UNLIKELY(address >> HK_LEAF_SHIFT >= HK_ROOT_ENTRIES))
 		return 0;
-	window = (uint32_t)address >> HK_WINDOW_SHIFT;
-	return hk_load_kind(&hk_registry_leaf(address)->kind[window]);
+	return hk_registry_kind_below(address);
 }
 
 static inline void *hk_registry_owner(const void *pointer)

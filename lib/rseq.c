@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 
 #include "os.h"
+#include "registry.h"
 
 #ifndef AT_RSEQ_FEATURE_SIZE
 #define AT_RSEQ_FEATURE_SIZE 27 /* linux 6.3 */
@@ -33,6 +34,8 @@ __attribute__((weak)) extern const unsigned int __rseq_size;
 
 struct hk_cpu_sets hk_cpu_sets;
 ptrdiff_t hk_rseq_area HK_STARTUP_DATA, hk_rseq_id HK_STARTUP_DATA;
+size_t hk_hit_sizes HK_STARTUP_DATA;
+uintptr_t hk_hit_tops HK_STARTUP_DATA;
 
 static bool register_fence(void)
 {
@@ -51,6 +54,9 @@ HK_STARTUP void hk_rseq_init(bool wanted)
 							 ? offsetof(struct area, mm_cid)
 							 : offsetof(struct area, cpu_id));
 	hk_rseq_area = __rseq_offset;
+	/* There is no second thread yet: whoever starts one has allocated its stack's record. */
+	hk_hit_sizes = HK_TINY_MAX + 1;
+	hk_hit_tops = HK_ROOT_ENTRIES;
 }
 
 void hk_rseq_adopt(void)

@@ -54,6 +54,14 @@ extern struct hk_cpu_sets hk_cpu_sets HK_HIDDEN;
 extern ptrdiff_t hk_rseq_area HK_HIDDEN, hk_rseq_id HK_HIDDEN;
 
 /*
+ * Where sequences are used, the sizes of tiny requests and the upper halves of addresses that
+ * user mappings can have are below these; else they are 0, and nothing is.  The hits compare
+ * with either anyway, so whether there is an area they need not ask.
+ */
+extern size_t hk_hit_sizes HK_HIDDEN;
+extern uintptr_t hk_hit_tops HK_HIDDEN;
+
+/*
  * Find out whether sequences can be used, and prepare for hk_rseq_fence(): wanted is
  * HAKMEM_RSEQ.
  */

@@ -77,14 +77,17 @@ static inline unsigned hk_size_class_exact(size_t size)
 }
 
 /*
- * The class that serves a request of any size, for the fast path: 0, whose magazine never
- * has a block, for sizes beyond HK_CLASS_MAX, before the library is initialised and while
- * the fast path is off.
+ * The class that serves a request of up to HK_TINY_MAX, or one beyond, for the fast path: 0,
+ * whose magazine never has a block, for sizes beyond HK_CLASS_MAX, before the library is
+ * initialised and while the fast path is off.
  */
-static inline size_t hk_size_class_of(size_t size)
+static inline size_t hk_size_class_of_tiny(size_t size)
 {
-	if (HK_LIKELY(size <= HK_TINY_MAX))
-		return atomic_load_explicit(&hk_tiny_class[size], memory_order_relaxed);
+	return atomic_load_explicit(&hk_tiny_class[size], memory_order_relaxed);
+}
+
+static inline size_t hk_size_class_beyond_tiny(size_t size)
+{
 	if (HK_LIKELY(size <= atomic_load_explicit(&hk_fast_max, memory_order_relaxed)))
 		return hk_size_class_exact(size);
 	return 0;

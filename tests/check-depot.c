@@ -271,7 +271,7 @@ static void *free_all(void *argument)
 	unsigned i = *(unsigned *)argument;
 
 	for (size_t k = 0; k < MANY; k++)
-		if (!hk_magazine_push(i, blocks[k]))
+		if (!push_hit(i, blocks[k]))
 			hk_magazine_spill(i, blocks[k], "test");
 	return NULL;
 }
@@ -285,7 +285,7 @@ static void *allocate_some(void *argument)
 	for (size_t k = 0; k < 200; k++) {
 		bool zero;
 
-		if (!hk_magazine_pop(i, &blocks[k]))
+		if (!pop_hit(i, &blocks[k]))
 			blocks[k] = hk_magazine_refill(i, &zero);
 	}
 	taken_from_slabs = hk_classes[i].used - used;
@@ -299,7 +299,7 @@ static void *allocate_all(void *argument)
 	for (size_t k = 0; k < MANY; k++) {
 		bool zero;
 
-		if (!hk_magazine_pop(i, &blocks[k]))
+		if (!pop_hit(i, &blocks[k]))
 			blocks[k] = hk_magazine_refill(i, &zero);
 	}
 	return NULL;

@@ -79,7 +79,7 @@ static void *get(unsigned size_class)
 	void *block = NULL;
 	bool zero;
 
-	if (!hk_magazine_pop(size_class, &block))
+	if (!pop_hit(size_class, &block))
 		block = hk_magazine_refill(size_class, &zero);
 	ck_assert_ptr_nonnull(block);
 	return block;
@@ -87,7 +87,7 @@ static void *get(unsigned size_class)
 
 static void put(unsigned size_class, void *block)
 {
-	if (!hk_magazine_push(size_class, block))
+	if (!push_hit(size_class, block))
 		hk_magazine_spill(size_class, block, "test");
 }
 
@@ -98,9 +98,9 @@ START_TEST(kinds_that_are_no_class_have_none)
 
 	put(5, block);
 	for (size_t i = 0; i < 3; i++) {
-		ck_assert(!hk_magazine_pop(kinds[i], &none));
+		ck_assert(!pop_hit(kinds[i], &none));
 		ck_assert(!hk_thread_pop(kinds[i], &none));
-		ck_assert(!hk_magazine_push(kinds[i], block));
+		ck_assert(!push_hit(kinds[i], block));
 		ck_assert(!hk_thread_push(kinds[i], block));
 	}
 	ck_assert_ptr_null(none);
@@ -387,10 +387,10 @@ START_TEST(they_can_be_disabled)
 	for (size_t k = 0; k < 100; k++) {
 		void *block = get(7), *none;
 
-		ck_assert(!hk_magazine_push(7, block));
+		ck_assert(!push_hit(7, block));
 		put(7, block);
 		ck_assert(!is_in_a_magazine(7, block));
-		ck_assert(!hk_magazine_pop(7, &none));
+		ck_assert(!pop_hit(7, &none));
 	}
 	hk_magazine_disable(false);
 	for (size_t k = 0; k < 100; k++)

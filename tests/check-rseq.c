@@ -800,9 +800,11 @@ END_TEST
 
 START_TEST(not_used_when_not_wanted)
 {
-	hk_rseq_area = 0;
+	forget_form();
 	hk_rseq_init(false);
 	ck_assert_int_eq(hk_rseq_area, 0);
+	ck_assert_uint_eq(hk_hit_sizes, 0);
+	ck_assert_uint_eq(hk_hit_tops, 0);
 }
 END_TEST
 

@@ -38,7 +38,7 @@ static void *get(unsigned size_class)
 	void *block = NULL;
 	bool zero;
 
-	if (!hk_magazine_pop(size_class, &block))
+	if (!pop_hit(size_class, &block))
 		block = hk_magazine_refill(size_class, &zero);
 	ck_assert_ptr_nonnull(block);
 	return block;
@@ -46,7 +46,7 @@ static void *get(unsigned size_class)
 
 static void put(unsigned size_class, void *block)
 {
-	if (!hk_magazine_push(size_class, block))
+	if (!push_hit(size_class, block))
 		hk_magazine_spill(size_class, block, "test");
 }
 
@@ -571,7 +571,7 @@ END_TEST
 static void choose_without_a_fence(void)
 {
 	take_membarrier_away();
-	hk_rseq_area = 0;
+	forget_form();
 	hk_rseq_init(true);
 	ck_assert_int_eq(hk_rseq_area, 0);
 }

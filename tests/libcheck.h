@@ -75,12 +75,20 @@ UNUSED static bool per_cpu_works(void)
 	return HK_RSEQ && hk_rseq_area;
 }
 
+/* As before hk_rseq_init(). */
+UNUSED static void forget_form(void)
+{
+	hk_rseq_area = 0;
+	hk_hit_sizes = 0;
+	hk_hit_tops = 0;
+}
+
 /* Chosen again, in a process that has no set yet. */
 UNUSED static void use_form(bool per_cpu)
 {
 	hk_init();
 	atomic_store(&hk_option_numbers[HK_OPTION_RSEQ], per_cpu);
-	hk_rseq_area = 0;
+	forget_form();
 	hk_sets_init();
 	ck_assert_int_eq(hk_rseq_area != 0, per_cpu);
 }
@@ -98,6 +106,17 @@ UNUSED static void use_per_thread(void)
 UNUSED static bool is_per_cpu(void)
 {
 	return HK_RSEQ && hk_rseq_area;
+}
+
+/* What hk_heap_allocate() and hk_heap_free() begin with: per thread, none is a hit. */
+UNUSED static bool pop_hit(size_t kind, void **block)
+{
+	return is_per_cpu() && hk_magazine_pop(kind, block);
+}
+
+UNUSED static bool push_hit(size_t kind, void *block)
+{
+	return is_per_cpu() && hk_magazine_push(kind, block);
 }
 
 /*
