@@ -227,6 +227,12 @@ void hk_heap_free_slow(void *block, const char *function)
 	}
 }
 
+void hk_heap_free_twice(void *block, const char *function)
+{
+	if (block)
+		hk_magazine_report_twice(hk_registry_kind(block), block, function);
+}
+
 void hk_heap_free_sized(void *block, size_t alignment, size_t size, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);

@@ -15,6 +15,9 @@
 __attribute__((noinline)) void *hk_heap_allocate_slow(size_t size, const char *function);
 __attribute__((noinline)) void hk_heap_free_slow(void *block, const char *function);
 
+/* It lies on top of its magazine; or NULL.  Not HK_COLD: that would lengthen the jump there. */
+__attribute__((noinline)) void hk_heap_free_twice(void *block, const char *function);
+
 /* A block of the magazine that serves this size; false: the slow path's. */
 HK_INLINE bool hk_heap_hit(size_t size, void **block)
 {
@@ -43,9 +46,13 @@ HK_INLINE void *hk_heap_allocate(size_t size, const char *function)
 HK_INLINE void hk_heap_free(void *block, const char *function)
 {
 	uintptr_t address = (uintptr_t)block;
+	enum hk_pushed pushed = HK_NOT_PUSHED;
 
-	if (HK_UNLIKELY(address >> HK_LEAF_SHIFT >= hk_hit_tops ||
-			!hk_magazine_push(hk_registry_kind_below(address), block)))
+	if (HK_LIKELY(address >> HK_LEAF_SHIFT < hk_hit_tops))
+		pushed = hk_magazine_push(hk_registry_kind_below(address), block);
+	if (HK_UNLIKELY(pushed == HK_LIES_ON_TOP))
+		hk_heap_free_twice(block, function);
+	else if (HK_UNLIKELY(pushed == HK_NOT_PUSHED))
 		hk_heap_free_slow(block, function);
 }
 

@@ -10,6 +10,7 @@
 #include "background.h"
 #include "config.h"
 #include "depot.h"
+#include "fatal.h"
 #include "os.h"
 #include "pool.h"
 #include "sets.h"
@@ -31,11 +32,27 @@ static bool pop(unsigned size_class, void **block)
 	return hk_thread_pop(size_class, block);
 }
 
-static bool push(unsigned size_class, void *block)
+void hk_magazine_report_twice(unsigned size_class, const void *block,
+			      const char *function)
+{
+	hk_fatal(HK_DOUBLE_FREE, function, block, "%lu-byte block",
+		 (unsigned long)hk_class_size(size_class));
+}
+
+static enum hk_pushed push(unsigned size_class, void *block)
 {
 	if (HK_RSEQ && hk_rseq_area)
 		return hk_rseq_push(size_class, block);
 	return hk_thread_push(size_class, block);
+}
+
+static bool push_or_report(unsigned size_class, void *block, const char *function)
+{
+	enum hk_pushed pushed = push(size_class, block);
+
+	if (HK_UNLIKELY(pushed == HK_LIES_ON_TOP))
+		hk_magazine_report_twice(size_class, block, function);
+	return pushed == HK_PUSHED;
 }
 
 /* As none may be moved for other reasons than an empty or full magazine, try again then. */
@@ -431,16 +448,20 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	bool tidy = false;
 	uint32_t n = 0;
 	uint64_t start;
+	enum hk_pushed pushed = push(size_class, block);
 
-	if (HK_LIKELY(push(size_class, block)))
+	/* Every call of the per-thread form comes here. */
+	if (HK_LIKELY(pushed == HK_PUSHED))
 		return;
+	if (HK_UNLIKELY(pushed == HK_LIES_ON_TOP))
+		hk_magazine_report_twice(size_class, block, function);
 	call_for_depot(size_class, true);
 	if (hk_sets_ready()) {
 		hk_magazine_tick(false);
 		n = hk_set_grow(size_class, HK_RAN_FULL) / 2;
 		n = n > HK_BATCH ? HK_BATCH : n;
 		for (unsigned i = 1; i < TRIES; i++) {
-			if (push(size_class, block))
+			if (push_or_report(size_class, block, function))
 				return;
 		}
 	}
@@ -449,7 +470,7 @@ void hk_magazine_spill(unsigned size_class, void *block, const char *function)
 	hk_depot_place_locked(size_class);
 	if (n)
 		tidy = unload(size_class, n, function);
-	if (!n || !push(size_class, block))
+	if (!n || !push_or_report(size_class, block, function))
 		depot->blocks[depot->count++] = block;
 	tidy |= hk_depot_settle_locked(size_class, function);
 	hk_unlock(&hk_classes[size_class].lock);

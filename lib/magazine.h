@@ -38,10 +38,10 @@ HK_INLINE bool hk_magazine_pop(size_t kind, void **block)
 	return HK_RSEQ && hk_rseq_pop(kind, block);
 }
 
-/* Likewise; false: the magazine is full, or as above. */
-HK_INLINE bool hk_magazine_push(size_t kind, void *block)
+/* Likewise. */
+HK_INLINE enum hk_pushed hk_magazine_push(size_t kind, void *block)
 {
-	return HK_RSEQ && hk_rseq_push(kind, block);
+	return HK_RSEQ ? hk_rseq_push(kind, block) : HK_NOT_PUSHED;
 }
 
 /*
@@ -51,6 +51,10 @@ HK_INLINE bool hk_magazine_push(size_t kind, void *block)
  */
 void *hk_magazine_refill(unsigned size_class, bool *zero);
 void hk_magazine_spill(unsigned size_class, void *block, const char *function);
+
+/* Say that HK_LIES_ON_TOP came of a push, and abort. */
+HK_COLD _Noreturn void hk_magazine_report_twice(unsigned size_class, const void *block,
+						const char *function);
 
 /*
  * Send every block home: of the calling thread's, or its CPU's, magazines (all = false), or

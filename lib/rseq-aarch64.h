@@ -95,26 +95,31 @@ failed:
 	return false;
 }
 
-/* The block goes above the top; top + 1 -> top. */
-HK_INLINE bool hk_rseq_push(size_t kind, void *block)
+/* The block goes above the top, unless it lies there; top + 1 -> top. */
+HK_INLINE enum hk_pushed hk_rseq_push(size_t kind, void *block)
 {
-	uintptr_t t, at, top, limit;
+	uintptr_t t, at, top, limit, last;
 
-	__asm__ goto volatile(
-		HK_RSEQ_BEGIN "ldp %w[top], %w[limit], [%[at]]\n\t"
-			      "cmp %w[top], %w[limit]\n\t"
-			      "b.hs %l[failed]\n\t"
-			      "add %w[top], %w[top], #1\n\t"
-			      "str %[block], [%[t], %[top], lsl #3]\n\t"
-			      "str %w[top], [%[at]]\n" /* commit */
-		HK_RSEQ_END
-		: [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top), [limit] "=&r"(limit)
-		: HK_RSEQ_INPUTS(kind), [block] "r"(block)
-		: "memory", "cc"
-		: failed);
-	return true;
+	__asm__ goto volatile(HK_RSEQ_BEGIN "ldp %w[top], %w[limit], [%[at]]\n\t"
+					    "ldr %[last], [%[t], %[top], lsl #3]\n\t"
+					    "cmp %[last], %[block]\n\t"
+					    "b.eq %l[there]\n\t"
+					    "cmp %w[top], %w[limit]\n\t"
+					    "b.hs %l[failed]\n\t"
+					    "add %w[top], %w[top], #1\n\t"
+					    "str %[block], [%[t], %[top], lsl #3]\n\t"
+					    "str %w[top], [%[at]]\n" /* commit */
+			      HK_RSEQ_END
+			      : [t] "=&r"(t), [at] "=&r"(at), [top] "=&r"(top),
+				[limit] "=&r"(limit), [last] "=&r"(last)
+			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
+			      : "memory", "cc"
+			      : failed, there);
+	return HK_PUSHED;
 failed:
-	return false;
+	return HK_NOT_PUSHED;
+there:
+	return HK_LIES_ON_TOP;
 }
 
 /*

@@ -15,11 +15,11 @@ static inline bool hk_rseq_pop(size_t kind, void **block)
 	return false;
 }
 
-static inline bool hk_rseq_push(size_t kind, void *block)
+static inline enum hk_pushed hk_rseq_push(size_t kind, void *block)
 {
 	(void)kind;
 	(void)block;
-	return false;
+	return HK_NOT_PUSHED;
 }
 
 static inline uint32_t hk_rseq_pop_batch(size_t kind, void **out, uint32_t n)

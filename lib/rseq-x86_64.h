@@ -65,12 +65,14 @@ failed:
 	return false;
 }
 
-/* The block goes above the top; top + 1 -> top. */
-HK_INLINE bool hk_rseq_push(size_t kind, void *block)
+/* The block goes above the top, unless it lies there; top + 1 -> top. */
+HK_INLINE enum hk_pushed hk_rseq_push(size_t kind, void *block)
 {
 	uintptr_t t, top;
 
 	__asm__ goto volatile(HK_RSEQ_BEGIN "movl (%[t],%[at],8), %k[top]\n\t"
+					    "cmpq %[block], (%[t],%[top],8)\n\t"
+					    "je %l[there]\n\t"
 					    "cmpl 4(%[t],%[at],8), %k[top]\n\t"
 					    "jae %l[failed]\n\t"
 					    "movq %[block], 8(%[t],%[top],8)\n\t"
@@ -80,10 +82,12 @@ HK_INLINE bool hk_rseq_push(size_t kind, void *block)
 			      : [t] "=&r"(t), [top] "=&r"(top)
 			      : HK_RSEQ_INPUTS(kind), [block] "r"(block)
 			      : "memory", "cc"
-			      : failed);
-	return true;
+			      : failed, there);
+	return HK_PUSHED;
 failed:
-	return false;
+	return HK_NOT_PUSHED;
+there:
+	return HK_LIES_ON_TOP;
 }
 
 /*

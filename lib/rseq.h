@@ -29,6 +29,10 @@
  * An aborted sequence returns false, or 0, like one that found nothing to do; its caller
  * takes the slow path, which tries a few times more and then does without magazines.  So
  * progress needs no luck, even in a debugger's single steps.
+ *
+ * A push that finds its block on top leaves before the commit.  It was not aborted until then,
+ * so at that moment the block was free and lay in the magazine of this CPU: that is certain.
+ * Who is aborted instead is asked again by the slow path, on what may be another CPU.
  */
 #ifndef HK_RSEQ_H
 #define HK_RSEQ_H

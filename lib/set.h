@@ -23,6 +23,13 @@
 
 #include "base.h"
 
+/*
+ * What came of a push.  Not: there is no room, or no set, or the sequence was aborted.  A block
+ * that lies on top already is being freed for the second time; that is told of a full magazine,
+ * too.  On top of the kinds that are no class lies NULL.
+ */
+enum hk_pushed { HK_NOT_PUSHED, HK_PUSHED, HK_LIES_ON_TOP };
+
 struct hk_magazine {
 	_Atomic uint32_t top;
 	_Atomic uint32_t limit;

@@ -38,7 +38,7 @@ bool hk_thread_fence(void);
 
 /* As hk_rseq_pop(), _push() and so on, on the calling thread's set. */
 bool hk_thread_pop(size_t kind, void **block);
-bool hk_thread_push(size_t kind, void *block);
+enum hk_pushed hk_thread_push(size_t kind, void *block);
 uint32_t hk_thread_pop_batch(size_t kind, void **out, uint32_t n);
 uint32_t hk_thread_push_batch(size_t kind, void *const *in, uint32_t n);
 bool hk_thread_set_limit(size_t kind, const struct hk_set *set, uint32_t old,

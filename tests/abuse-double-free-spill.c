@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A small block freed twice: found when later frees fill the magazine; by the debug
- * library at once.
+ * A small block freed twice, and another in between: found when later frees fill the
+ * magazine; by the debug library at once.
  */
 #include "libabuse.h"
 
 int main(void)
 {
 	char *block = opaque(malloc(opaque_size(100)));
+	char *between = opaque(malloc(opaque_size(100)));
 
 	require_library();
 	if (on_debug_library())
@@ -19,6 +20,7 @@ int main(void)
 	expect_party("freed first", "main");
 	expect_party("allocated", "main");
 	free(opaque(block));
+	free(opaque(between));
 	free(opaque(block));
 	free_many(100);
 	return survived();

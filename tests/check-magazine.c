@@ -381,6 +381,45 @@ START_TEST(the_budget_is_kept)
 }
 END_TEST
 
+static void free_twice(void *block)
+{
+	put(7, block);
+	put(7, block);
+}
+
+/* Also where there is no room for another. */
+static void fill_up_and_free_twice(void *block)
+{
+	struct hk_set *set = hk_sets_current();
+	size_t k = 0;
+
+	while (hk_set_count(set, 7) + 1 < hk_set_capacity(set, 7))
+		put(7, blocks[k++]);
+	put(7, block);
+	if (hk_set_count(set, 7) == hk_set_capacity(set, 7))
+		put(7, block);
+}
+
+START_TEST(they_tell_of_a_block_that_lies_on_top)
+{
+	void *block;
+
+	/* The children's, too. */
+	choose_ids();
+	block = get(7);
+	for (size_t k = 0; k < MANY; k++)
+		blocks[k] = get(7);
+	flush(true);
+	ck_death(free_twice, block, "test(): double free of %p (96-byte block)", block);
+	ck_death(fill_up_and_free_twice, block,
+		 "test(): double free of %p (96-byte block)", block);
+	put(7, block);
+	for (size_t k = 0; k < MANY; k++)
+		put(7, blocks[k]);
+	check_all();
+}
+END_TEST
+
 START_TEST(they_can_be_disabled)
 {
 	hk_magazine_disable(true);
@@ -1021,6 +1060,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_sleeping_thread_is_reached);
 	tcase_add_test(tcase, magazines_may_hold_nothing);
 	tcase_add_test(tcase, the_budget_is_kept);
+	tcase_add_test(tcase, they_tell_of_a_block_that_lies_on_top);
 	tcase_add_test(tcase, they_can_be_disabled);
 	tcase_add_test(tcase, a_child_has_the_others_magazines);
 	tcase_add_test(tcase, no_memory);

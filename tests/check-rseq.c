@@ -94,7 +94,7 @@ static bool pop(void **block)
 static bool push(void *block)
 {
 	for (unsigned i = 0; i < TRIES; i++)
-		if (hk_rseq_push(KIND, block))
+		if (hk_rseq_push(KIND, block) == HK_PUSHED)
 			return true;
 	return false;
 }
@@ -150,6 +150,45 @@ START_TEST(push_fills_to_the_capacity)
 	ck_magazine(4, 4);
 	ck_assert_ptr_eq(mine.slots[3], BLOCK(103));
 	ck_assert_ptr_eq(mine.slots[4], EMPTY);
+}
+END_TEST
+
+static enum hk_pushed try_push(size_t kind, void *block)
+{
+	enum hk_pushed pushed = HK_NOT_PUSHED;
+
+	for (unsigned i = 0; i < TRIES && pushed == HK_NOT_PUSHED; i++)
+		pushed = hk_rseq_push(kind, block);
+	return pushed;
+}
+
+START_TEST(push_tells_of_what_lies_on_top)
+{
+	void *block;
+
+	fill(3, 5);
+	ck_assert_int_eq(try_push(KIND, BLOCK(2)), HK_LIES_ON_TOP);
+	ck_magazine(3, 5);
+	ck_assert_ptr_eq(mine.slots[3], EMPTY);
+	/* Of no other. */
+	ck_assert_int_eq(try_push(KIND, BLOCK(1)), HK_PUSHED);
+	ck_assert_int_eq(try_push(KIND, BLOCK(2)), HK_PUSHED);
+	ck_magazine(5, 5);
+	/* Where there is no room, too. */
+	ck_assert_int_eq(try_push(KIND, BLOCK(1)), HK_NOT_PUSHED);
+	ck_assert_int_eq(try_push(KIND, BLOCK(2)), HK_LIES_ON_TOP);
+	ck_magazine(5, 5);
+
+	/* What was popped may come back. */
+	ck_assert(pop(&block));
+	ck_assert_int_eq(try_push(KIND, block), HK_PUSHED);
+	ck_assert_int_eq(try_push(KIND, block), HK_LIES_ON_TOP);
+	fill(1, 5);
+	ck_assert(pop(&block));
+	ck_assert_int_eq(try_push(KIND, block), HK_PUSHED);
+	ck_magazine(1, 5);
+
+	ck_assert_int_eq(try_push(HK_KIND_NONE, NULL), HK_LIES_ON_TOP);
 }
 END_TEST
 
@@ -623,7 +662,7 @@ START_TEST(only_the_kind_that_was_meant)
 			continue;
 		for (unsigned i = 0; i < 3; i++) {
 			ck_assert(!hk_rseq_pop(kind, &block));
-			ck_assert(!hk_rseq_push(kind, BLOCK(19)));
+			ck_assert_int_eq(hk_rseq_push(kind, BLOCK(19)), HK_NOT_PUSHED);
 			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_run(kind, BLOCK(19), 16, 3), 0);
@@ -653,7 +692,7 @@ START_TEST(without_a_set_there_is_nothing)
 	for (size_t kind = 0; kind < HK_KINDS; kind++) {
 		for (unsigned i = 0; i < 3; i++) {
 			ck_assert(!hk_rseq_pop(kind, &block));
-			ck_assert(!hk_rseq_push(kind, BLOCK(9)));
+			ck_assert_int_eq(hk_rseq_push(kind, BLOCK(9)), HK_NOT_PUSHED);
 			ck_assert_uint_eq(hk_rseq_pop_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_batch(kind, batch, 3), 0);
 			ck_assert_uint_eq(hk_rseq_push_run(kind, BLOCK(9), 16, 3), 0);
@@ -812,6 +851,7 @@ static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, pop_takes_the_last);
 	tcase_add_test(tcase, push_fills_to_the_capacity);
+	tcase_add_test(tcase, push_tells_of_what_lies_on_top);
 	tcase_add_test(tcase, a_magazine_without_room_keeps_its_contents);
 	tcase_add_test(tcase, pop_batch_takes_the_last_in_order);
 	tcase_add_test(tcase, push_batch_puts_the_first_in_order);

@@ -116,7 +116,7 @@ UNUSED static bool pop_hit(size_t kind, void **block)
 
 UNUSED static bool push_hit(size_t kind, void *block)
 {
-	return is_per_cpu() && hk_magazine_push(kind, block);
+	return is_per_cpu() && hk_magazine_push(kind, block) == HK_PUSHED;
 }
 
 /*

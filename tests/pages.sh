@@ -447,8 +447,12 @@ if [ -r "$testlib_debug" ]; then
 	between "$man/hakmem_debug.7" CODE | sed 's/^ *[0-9]* \{0,2\}//' >names.c
 	ok "hakmem_debug(7): the program compiles" \
 		$CC -g -fno-builtin -w -o names names.c
-	ok "hakmem_debug(7): on the production library it ends in peace" \
-		env LD_PRELOAD="$testlib" ./names
+	status=0
+	{ env LD_PRELOAD="$testlib" ./names 2>output; } 2>/dev/null || status=$?
+	is "hakmem_debug(7): the exit status on the production library" "$status" 134
+	grep -F ' (8\-byte block)' "$man/hakmem_debug.7" | sed 's/\\-/-/g' | shape >known
+	grep "^hakmem: " output | shape >found
+	same "hakmem_debug(7): what the production library says" known found
 	ok "hakmem_debug(7): the settings are the page's" \
 		grep -q 'HAKMEM_DEBUG=continue,leaks,exitcode:9' "$man/hakmem_debug.7"
 	status=0
