@@ -228,6 +228,7 @@ _Static_assert(DEPTH_MOST + HK_FRAMES < 256, "depth has 8 bits");
 struct last_walk {
 	const void *_Atomic owner;
 	uint32_t generation;
+	hk_stack root; /* of it */
 	unsigned first, end;
 	struct place places[PLACES];
 	struct pushed {
@@ -247,7 +248,7 @@ struct last_walk {
 static struct last_walk walks[((size_t)1 << WALKS_SHIFT) + WALK_PROBES];
 
 /* NULL: others have them all. */
-static struct last_walk *walk_of(const void *thread)
+HK_INLINE struct last_walk *walk_of(const void *thread)
 {
 	struct last_walk *walk =
 		&walks[(uintptr_t)thread * 0x9e3779b97f4a7c15 >> (64 - WALKS_SHIFT)];
@@ -334,10 +335,9 @@ HK_INLINE hk_stack push(struct last_walk *walk, hk_stack caller, uintptr_t pc)
 }
 
 /* The stacks of the places from `from' to before `to', of which that one's is known; or 0 is. */
-static void number_places(struct last_walk *walk, unsigned from, unsigned to)
+HK_INLINE void number_places(struct last_walk *walk, unsigned from, unsigned to)
 {
-	hk_stack stack = to < walk->end ? walk->places[to].stack
-					: hk_stacks_root(walk->generation);
+	hk_stack stack = to < walk->end ? walk->places[to].stack : walk->root;
 	unsigned depth = to < walk->end ? walk->places[to].depth : 0;
 
 	while (to-- > from) {
@@ -388,8 +388,9 @@ enum hk_frames_end hk_frames_walk(const void *thread, struct hk_frame *at, uintp
 
 	if (HK_UNLIKELY(!walk))
 		return HK_FRAMES_HARD;
-	if (HK_UNLIKELY(walk->generation != generation)) {
+	if (HK_UNLIKELY(walk->generation != generation || !walk->root)) {
 		walk->generation = generation;
+		walk->root = hk_stacks_root(generation);
 		walk->first = walk->end = 0;
 	}
 	for (met = walk->first; !all; n++) {

@@ -48,7 +48,7 @@
 #include "lock.h"
 #include "os.h"
 
-#define OWN_FRAMES 9 /* of ours at most, between libunwind and the program */
+#define OWN_FRAMES 10 /* of ours at most, between libunwind and the program */
 
 /*
  * What libunwind may need below the stack pointer: with 1.6.2 it was 6.5 KiB, and the
@@ -136,7 +136,7 @@ struct stack {
 	uintptr_t page; /* else: the last one that was asked for */
 };
 
-static struct stack stack_at(uintptr_t sp)
+HK_INLINE struct stack stack_at(uintptr_t sp)
 {
 	uintptr_t self = (uintptr_t)pthread_self();
 
@@ -590,14 +590,25 @@ static unsigned take_frames(uintptr_t *frames, unsigned max, uintptr_t here,
 	return count ? count : walk(frames, max, here);
 }
 
-/* thread.inside is set, so that nothing of this is called twice at a time. */
-static hk_stack take_stack(uint32_t generation)
+__attribute__((noinline)) static hk_stack take_all(uintptr_t here,
+						   const struct stack *stack,
+						   int (*trace)(void **, int),
+						   uint32_t generation)
 {
-	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 	uintptr_t frames[HK_FRAMES + OWN_FRAMES];
+	unsigned count, own = 0;
+
+	count = take_frames(frames, HK_FRAMES + OWN_FRAMES, here, stack, trace);
+	while (own < count && is_own(frames[own]))
+		own++;
+	return hk_stacks_add(frames + own, count - own, generation);
+}
+
+/* thread.inside is set, so that nothing of this is called twice at a time. */
+HK_INLINE hk_stack take_stack(uintptr_t here, uint32_t generation)
+{
 	struct stack stack = stack_at(here);
 	int (*trace)(void **, int) = NULL;
-	unsigned count, own = 0;
 	hk_stack found;
 
 	if (hk_debug_options.unwinder == HK_UNWIND_LIBUNWIND)
@@ -605,10 +616,7 @@ static hk_stack take_stack(uint32_t generation)
 	if (stack.known && (!trace || (have_rules && !hk_modules_reused())) &&
 	    walk_places(here, stack.high, !trace, generation, &found))
 		return found;
-	count = take_frames(frames, HK_FRAMES + OWN_FRAMES, here, &stack, trace);
-	while (own < count && is_own(frames[own]))
-		own++;
-	return hk_stacks_add(frames + own, count - own, generation);
+	return take_all(here, &stack, trace, generation);
 }
 
 __attribute__((noinline)) hk_stack hk_unwind_here(void)
@@ -624,7 +632,7 @@ __attribute__((noinline)) hk_stack hk_unwind_here(void)
 	thread.inside = true;
 	atomic_signal_fence(memory_order_seq_cst);
 	find_ranges();
-	stack = take_stack(generation);
+	stack = take_stack((uintptr_t)__builtin_frame_address(0), generation);
 	atomic_signal_fence(memory_order_seq_cst);
 	thread.inside = false;
 	errno = kept;
