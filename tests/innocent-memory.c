@@ -204,6 +204,37 @@ STEP void growing(void)
 	free(opaque(text));
 }
 
+static size_t peak_kib(void)
+{
+	char line[200];
+	size_t kib = 0;
+	FILE *status = fopen("/proc/self/status", "r");
+
+	while (status && fgets(line, sizeof(line), status))
+		if (sscanf(line, "VmHWM: %zu", &kib) == 1)
+			break;
+	if (status)
+		fclose(status);
+	return kib;
+}
+
+/* A vector of which hardly a page is touched is not copied whole. */
+STEP void growing_untouched(void)
+{
+	enum { SIZE = 256 << 20 };
+	char *vector = (char *)make(SIZE);
+	size_t before = peak_kib();
+
+	vector[0] = vector[SIZE / 2] = vector[SIZE - 1] = 'x';
+	vector = (char *)realloc(opaque(vector), SIZE / 2 * 3);
+	vector = (char *)realloc(opaque(vector), SIZE);
+	if (vector[0] != 'x' || vector[SIZE / 2] != 'x' || vector[SIZE - 1] != 'x')
+		puts("not ok - the contents are there");
+	if (peak_kib() - before > 32 << 10)
+		puts("not ok - what was not touched is not resident");
+	free(opaque(vector));
+}
+
 STEP void zeroed(void)
 {
 	for (size_t size = 1; size < (size_t)2 << 20; size += size / 2 + 1) {
@@ -429,6 +460,7 @@ static const struct crime crimes[] = {
 	{ "every-size", NULL, every_size },
 	{ "usable-size", NULL, usable_size },
 	{ "growing", NULL, growing },
+	{ "growing-untouched", NULL, growing_untouched },
 	{ "zeroed", NULL, zeroed },
 	{ "aligned", NULL, aligned },
 	{ "perturbed", NULL, perturbed },

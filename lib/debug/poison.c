@@ -4,6 +4,8 @@
  */
 #include "debug/poison.h"
 
+#include "os.h"
+
 const unsigned char *hk_pattern_other(const void *start, size_t size, uint8_t byte)
 {
 	const unsigned char *at = start;
@@ -36,4 +38,17 @@ const unsigned char *hk_changed_behind(const struct hk_block *block, bool canary
 				  : (size_t)(block->room + block->room_size - end);
 
 	return hk_pattern_is(end, size, byte) ? NULL : hk_pattern_other(end, size, byte);
+}
+
+void hk_copy_but_zeros(char *to, const char *from, size_t size)
+{
+	size_t page = hk_os_page_size, part;
+
+	for (; size; size -= part, to += part, from += part) {
+		part = page - ((uintptr_t)from & (page - 1));
+		if (part > size)
+			part = size;
+		if (!hk_pattern_is(from, part, 0))
+			memcpy(to, from, part);
+	}
 }

@@ -131,4 +131,10 @@ const unsigned char *hk_changed_before(const struct hk_block *block, bool canary
 const unsigned char *hk_changed_behind(const struct hk_block *block, bool canary_only,
 				       uint8_t byte);
 
+/*
+ * Into memory that reads as zero; but for pages that are zero themselves, which may never have been
+ * touched: the production library moves large blocks by their page tables.
+ */
+void hk_copy_but_zeros(char *to, const char *from, size_t size);
+
 #endif /* HK_POISON_H */

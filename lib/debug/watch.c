@@ -448,6 +448,7 @@ static void *resize_inner(void *pointer, size_t size)
 void *hk_front_resize(void *pointer, size_t size, const char *function)
 {
 	struct hk_block block;
+	size_t kept;
 	void *moved;
 	bool plain;
 
@@ -462,10 +463,14 @@ void *hk_front_resize(void *pointer, size_t size, const char *function)
 	check_family(&block, HK_BY_MALLOC, function);
 	check_canaries(&block, function);
 	/* Always elsewhere: who keeps the old address is found out. */
-	moved = allocate(size, 1, false, HK_BY_MALLOC, function);
+	moved = allocate(size, 1, size > HK_MEDIUM_MAX, HK_BY_MALLOC, function);
 	if (!moved)
 		return NULL;
-	memcpy(moved, block.start, block.size < size ? block.size : size);
+	kept = block.size < size ? block.size : size;
+	if (size > HK_MEDIUM_MAX)
+		hk_copy_but_zeros(moved, block.start, kept);
+	else
+		memcpy(moved, block.start, kept);
 	end(&block, function);
 	return moved;
 }
@@ -489,10 +494,7 @@ size_t hk_front_usable_size(const void *pointer, const char *function)
 	size_t kind = hk_registry_kind(pointer);
 	struct hk_block block;
 
-	/*
-	 * Some programs ask of each block, when it is new and before it is freed.  A block that no
-	 * call is given the address of stays in registers.
-	 */
+	/* Some programs ask of each block; one that no call is given the address of is cheap. */
 	if (HK_LIKELY(
 		    hk_kind_is_slab(kind) && hk_block_find_small(pointer, kind, &block) &&
 		    block.state == HK_BLOCK_LIVE && block.start == (const char *)pointer))
