@@ -106,6 +106,7 @@ struct hakmem_stats {
 	uint64_t superslabs_phantom; /* live, but only by blocks in magazines and depots */
 	uint64_t bytes_purged;       /* pages inside slots in use that are purged */
 	uint64_t thp_splits_total; /* SuperSlabs that lost their huge pages to a purge */
+	uint64_t bytes_thp;        /* address space for which huge pages are asked */
 };
 
 /* HAKMEM_DUMP.  Since 0.1.0. */

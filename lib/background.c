@@ -20,6 +20,7 @@
 #include "magazine.h"
 #include "os.h"
 #include "pool.h"
+#include "spans.h"
 #include "sparse.h"
 
 /*
@@ -180,7 +181,7 @@ static void serve(void)
 	unsigned quiet = 0;
 
 	while (is_wanted()) {
-		uint64_t now = hk_os_now_ms(), due, ms;
+		uint64_t now = hk_os_now_ms(), due, due_large, ms;
 
 		if (now >= next) {
 			bool left = hk_magazine_age();
@@ -191,6 +192,9 @@ static void serve(void)
 		}
 		hk_pool_tidy();
 		due = hk_pool_due_ms();
+		due_large = hk_spans_tidy();
+		if (due_large < due)
+			due = due_large;
 		ms = next - now;
 		if (due != UINT64_MAX) {
 			quiet = 0;

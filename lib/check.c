@@ -11,6 +11,7 @@
 #include "pool.h"
 #include "registry.h"
 #include "slab.h"
+#include "spans.h"
 #include "spare.h"
 #include "sparse.h"
 
@@ -26,6 +27,7 @@ static void check_large(void)
 		bytes += large->bytes;
 	}
 	hk_assert(count == hk_large_count && bytes == hk_large_bytes);
+	hk_spans_check_locked();
 }
 
 void hk_check(void)

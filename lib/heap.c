@@ -16,6 +16,7 @@
 #include "os.h"
 #include "pool.h"
 #include "slab.h"
+#include "spans.h"
 #include "sparse.h"
 
 static _Atomic uint8_t perturb;
@@ -44,7 +45,7 @@ static void give_back(struct hakmem_release *release, bool sparse, const char *f
 	hk_pool_release(&released);
 	hk_unlock(&hk_sparse_lock);
 	release->superslabs = released.superslabs;
-	release->bytes = bytes + released.bytes + hk_large_release();
+	release->bytes = bytes + released.bytes + hk_spans_release();
 	atomic_fetch_add_explicit(&releases, 1, memory_order_relaxed);
 }
 
@@ -78,7 +79,7 @@ static unsigned class_for(size_t size, size_t alignment)
 		       : size_class;
 }
 
-/* Any size, any alignment, no magazine hit. */
+/* Any size, any alignment, no magazine hit.  *zero: is it to be zero; is it. */
 static void *allocate(size_t size, size_t alignment, bool *zero)
 {
 	struct hakmem_release released;
@@ -119,17 +120,19 @@ static void *perturbed(void *block, const char *function)
 
 void *hk_heap_allocate_slow(size_t size, const char *function)
 {
-	bool zero;
+	bool zero = false;
 
 	return perturbed(allocate(size, 1, &zero), function);
 }
 
 void *hk_heap_allocate_zeroed(size_t size)
 {
-	bool zero = false;
+	bool zero = true;
 	void *block;
 
-	if (HK_UNLIKELY(!hk_heap_hit(size, &block)))
+	if (HK_LIKELY(hk_heap_hit(size, &block)))
+		zero = false;
+	else
 		block = allocate(size, 1, &zero);
 	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
 	if (block && !zero)
@@ -156,7 +159,7 @@ uint8_t hk_heap_perturb(void)
 
 void *hk_heap_allocate_aligned(size_t alignment, size_t size, const char *function)
 {
-	bool zero;
+	bool zero = false;
 
 	if (alignment <= 16 && (alignment <= 8 || size > 8))
 		return hk_heap_allocate(size, function);
@@ -189,6 +192,8 @@ HK_COLD static void report_foreign(const void *block, const char *function)
 
 	hk_lock(&hk_large_lock);
 	large = hk_large_find_locked(block);
+	if (hk_spans_have_locked(block))
+		hk_fatal(HK_DOUBLE_FREE, function, block, "large block");
 	if (large)
 		hk_fatal(HK_INTERIOR_POINTER, function, block,
 			 "%lu bytes into the %lu-byte block %p",
@@ -300,6 +305,7 @@ void *hk_heap_resize(void *block, size_t size, const char *function)
 {
 	unsigned kind = hk_registry_kind(block);
 	size_t usable = hk_heap_usable_size(block, function);
+	struct hakmem_release released;
 	int kept = errno;
 	void *moved;
 
@@ -308,7 +314,11 @@ void *hk_heap_resize(void *block, size_t size, const char *function)
 	if (fits_in_place(block, kind, usable, size, function))
 		return block;
 	if (kind == HK_KIND_LARGE && size > HK_MEDIUM_MAX) {
-		moved = hk_large_resize(block, size, function);
+		moved = hk_large_resize(block, size, false, function);
+		if (moved)
+			return moved;
+		give_back(&released, false, function);
+		moved = hk_large_resize(block, size, true, function);
 		if (moved)
 			return moved;
 	}

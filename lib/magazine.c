@@ -15,6 +15,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spans.h"
 #include "spare.h"
 #include "sparse.h"
 #include "timing.h"
@@ -180,6 +181,7 @@ void hk_magazine_tick(bool may_start)
 	age();
 	hk_unlock(&hk_sets_lock);
 	hk_pool_tidy();
+	hk_spans_tidy();
 	hk_sparse_tick(&hk_sparse_slow_path);
 }
 

@@ -23,9 +23,13 @@
 
 #include "timing.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 size_t hk_os_page_size = 4096;
 
-static _Atomic size_t mapped;
+static _Atomic size_t mapped, mappings;
 
 #if HK_TEST
 _Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1 };
@@ -67,13 +71,10 @@ static void *map_pages(void *hint, size_t size)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	hk_timing_end(HK_TIMED_MAP, start);
 	errno = kept;
-	if (base == MAP_FAILED)
-		return NULL;
-	atomic_fetch_add_explicit(&mapped, size, memory_order_relaxed);
-	return base;
+	return base == MAP_FAILED ? NULL : base;
 }
 
-bool hk_os_unmap(void *base, size_t size)
+static bool unmap_pages(void *base, size_t size)
 {
 	int kept = errno;
 	uint64_t start;
@@ -85,12 +86,34 @@ bool hk_os_unmap(void *base, size_t size)
 	done = munmap(base, size) == 0;
 	hk_timing_end(HK_TIMED_UNMAP, start);
 	errno = kept;
-	if (done)
-		atomic_fetch_sub_explicit(&mapped, size, memory_order_relaxed);
 	return done;
 }
 
-void *hk_os_map(size_t size, size_t alignment, void *hint)
+void hk_os_count(ptrdiff_t bytes, ptrdiff_t count)
+{
+	atomic_fetch_add_explicit(&mapped, (size_t)bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&mappings, (size_t)count, memory_order_relaxed);
+}
+
+bool hk_os_unmap(void *base, size_t size)
+{
+	bool done = unmap_pages(base, size);
+
+	if (done)
+		hk_os_count(-(ptrdiff_t)size, -1);
+	return done;
+}
+
+bool hk_os_cut(void *base, size_t size)
+{
+	bool done = unmap_pages(base, size);
+
+	if (done)
+		hk_os_count(-(ptrdiff_t)size, 0);
+	return done;
+}
+
+static void *map_aligned(size_t size, size_t alignment, void *hint)
 {
 	char *base, *aligned, *end;
 
@@ -101,8 +124,11 @@ void *hk_os_map(size_t size, size_t alignment, void *hint)
 		return NULL;
 	if (((uintptr_t)base & (alignment - 1)) == 0)
 		return base;
-	if (!hk_os_unmap(base, size))
+	if (!unmap_pages(base, size)) {
+		/* Not to be had back: addresses only, never touched. */
+		hk_os_count((ptrdiff_t)size, 1);
 		return NULL;
+	}
 
 	/* Not aligned by luck: take more, and cut off both ends. */
 	base = map_pages(NULL, size + alignment);
@@ -110,14 +136,53 @@ void *hk_os_map(size_t size, size_t alignment, void *hint)
 		return NULL;
 	aligned = (char *)hk_align_up((uintptr_t)base, alignment);
 	end = base + size + alignment;
-	if ((aligned > base && !hk_os_unmap(base, (size_t)(aligned - base)))) {
-		hk_os_unmap(base, size + alignment);
+	if (aligned > base && !unmap_pages(base, (size_t)(aligned - base))) {
+		if (!unmap_pages(base, size + alignment))
+			hk_os_count((ptrdiff_t)(size + alignment), 1);
 		return NULL;
 	}
-	/* Should this one fail, the tail stays reserved: addresses only, never touched. */
-	if (aligned + size < end)
-		hk_os_unmap(aligned + size, (size_t)(end - aligned) - size);
+	/* Should this one fail, the tail stays reserved, and is counted. */
+	if (aligned + size < end &&
+	    !unmap_pages(aligned + size, (size_t)(end - aligned) - size))
+		hk_os_count(end - aligned - (ptrdiff_t)size, 0);
 	return aligned;
+}
+
+void *hk_os_map(size_t size, size_t alignment, void *hint)
+{
+	void *base = map_aligned(size, alignment, hint);
+
+	if (base)
+		hk_os_count((ptrdiff_t)size, 1);
+	return base;
+}
+
+void *hk_os_reserve(size_t size, size_t alignment)
+{
+	return map_aligned(size, alignment, NULL);
+}
+
+void hk_os_unreserve(void *base, size_t size)
+{
+	if (!unmap_pages(base, size))
+		hk_os_count((ptrdiff_t)size, 1);
+}
+
+bool hk_os_extend(void *end, size_t size)
+{
+	int kept = errno;
+	void *base;
+
+	if (told_to_fail(HK_OS_MAP))
+		return false;
+	base = mmap(end, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+		    0);
+	/* Before Linux 4.17 it is a hint, and may be elsewhere. */
+	if (base != end && base != MAP_FAILED)
+		unmap_pages(base, size);
+	errno = kept;
+	return base == end;
 }
 
 bool hk_os_purge(void *base, size_t size)
@@ -146,7 +211,7 @@ bool hk_os_resize(void *base, size_t old_size, size_t size)
 	done = mremap(base, old_size, size, 0) != MAP_FAILED;
 	errno = kept;
 	if (done)
-		atomic_fetch_add_explicit(&mapped, size - old_size, memory_order_relaxed);
+		hk_os_count((ptrdiff_t)size - (ptrdiff_t)old_size, 0);
 	return done;
 }
 
@@ -160,9 +225,22 @@ bool hk_os_move(void *base, size_t old_size, size_t size, void *target)
 	done = mremap(base, old_size, size, MREMAP_MAYMOVE | MREMAP_FIXED, target) !=
 	       MAP_FAILED;
 	errno = kept;
-	if (done)
-		atomic_fetch_sub_explicit(&mapped, old_size, memory_order_relaxed);
+	/*
+	 * Kernels differ in whether they unmap the target before they refuse; nobody else can
+	 * have been given these addresses but in that moment, and would not be replaced.
+	 */
+	if (!done)
+		hk_os_extend(target, size);
 	return done;
+}
+
+void hk_os_populate(void *base, size_t size)
+{
+	int kept = errno;
+
+	/* Linux 5.14; before, EINVAL, and the program faults them in. */
+	madvise(base, size, MADV_POPULATE_WRITE);
+	errno = kept;
 }
 
 void hk_os_huge_pages(void *base, size_t size, bool want)
@@ -174,14 +252,14 @@ void hk_os_huge_pages(void *base, size_t size, bool want)
 	errno = kept;
 }
 
-void hk_os_uncount(size_t size)
-{
-	atomic_fetch_sub_explicit(&mapped, size, memory_order_relaxed);
-}
-
 size_t hk_os_mapped(void)
 {
 	return atomic_load_explicit(&mapped, memory_order_relaxed);
+}
+
+size_t hk_os_mappings(void)
+{
+	return atomic_load_explicit(&mappings, memory_order_relaxed);
 }
 
 HK_STARTUP bool hk_os_membarrier(int command)
@@ -257,6 +335,26 @@ HK_STARTUP unsigned hk_os_cpus(void)
 	if (limited < allowed)
 		allowed = limited;
 	return allowed ? allowed : 1;
+}
+
+size_t hk_os_mappings_allowed(void)
+{
+	static _Atomic size_t known;
+	size_t allowed = atomic_load_explicit(&known, memory_order_relaxed);
+	char text[32];
+
+	if (!allowed) {
+		int kept = errno;
+
+		allowed = read_file("/proc/sys/vm/max_map_count", text, sizeof(text))
+				  ? strtoul(text, NULL, 10)
+				  : 0;
+		if (!allowed)
+			allowed = 65530; /* the kernel's default */
+		atomic_store_explicit(&known, allowed, memory_order_relaxed);
+		errno = kept;
+	}
+	return allowed;
 }
 
 uint64_t hk_os_now_ms(void)

@@ -25,6 +25,19 @@ void *hk_os_map(size_t size, size_t alignment, void *hint);
 /* false: the kernel refused (vm.max_map_count); the memory is still there and still ours. */
 bool hk_os_unmap(void *base, size_t size);
 
+/* The same for a part of what was mapped at once. */
+bool hk_os_cut(void *base, size_t size);
+
+/*
+ * The same as hk_os_map(), but not counted: for what hk_os_move() fills, whose bytes are counted
+ * already.  What it does not fill is the caller's to count, and so is a mapping that stays.
+ */
+void *hk_os_reserve(size_t size, size_t alignment);
+void hk_os_unreserve(void *base, size_t size);
+
+/* Fresh memory at these addresses, if nothing is there; not counted. */
+bool hk_os_extend(void *end, size_t size);
+
 /* Give the pages back, keep the addresses; they read as zero from now on. */
 bool hk_os_purge(void *base, size_t size);
 
@@ -32,19 +45,36 @@ bool hk_os_purge(void *base, size_t size);
 bool hk_os_resize(void *base, size_t old_size, size_t size);
 
 /*
- * Move a mapping's page tables, not its bytes, onto a target of that size from hk_os_map();
- * false: nothing has changed.
+ * Move page tables, not bytes, onto a target of that size from hk_os_reserve(); more than
+ * old_size of it is fresh memory.  What is moved must be of one mapping of the kernel's, or
+ * kernels before Linux 6.17 refuse.  false: nothing has changed.  Counts nothing.
  */
 bool hk_os_move(void *base, size_t old_size, size_t size, void *target);
+
+/* Fault these pages in at once, which takes three quarters of the time; where the kernel can. */
+void hk_os_populate(void *base, size_t size);
 
 /* Transparent huge pages for this range: refuse or ask for them. */
 void hk_os_huge_pages(void *base, size_t size, bool want);
 
-/* The debug library's own bookkeeping is not the program's demand: off the count below. */
-void hk_os_uncount(size_t size);
-
-/* Address space held now, in bytes: what the functions above mapped and did not unmap. */
+/*
+ * Address space held now, in bytes, and in mappings: what the functions above mapped and did not
+ * unmap.  A mapping that was split counts as one here.
+ */
 size_t hk_os_mapped(void);
+size_t hk_os_mappings(void);
+
+/* More, or less, of both. */
+void hk_os_count(ptrdiff_t bytes, ptrdiff_t count);
+
+/* The debug library's own bookkeeping is not the program's demand: off the count. */
+static inline void hk_os_uncount(size_t size)
+{
+	hk_os_count(-(ptrdiff_t)size, 0);
+}
+
+/* The kernel's limit of mappings of a process, vm.max_map_count.  Reads it, once. */
+size_t hk_os_mappings_allowed(void);
 
 /* membarrier(2); false: the kernel does not have that command. */
 bool hk_os_membarrier(int command);

@@ -17,6 +17,7 @@
 #include "pool.h"
 #include "sets.h"
 #include "slab.h"
+#include "spans.h"
 #include "spare.h"
 
 static _Atomic uint64_t flushes;
@@ -162,6 +163,7 @@ static void count_superslabs(struct hk_snapshot *snapshot)
 						  hk_os_page_size;
 		total->bytes_purged += hk_superslab_purged(s, s->active) *
 				       hk_os_page_size;
+		total->bytes_thp += s->huge ? HK_SUPERSLAB_BYTES : 0;
 		if (s->free_slots == HK_SLOTS) {
 			total->superslabs_cached++;
 			continue;
@@ -205,6 +207,7 @@ static void count_quarantine(struct hakmem_stats *total)
 void hk_stats_take(struct hk_snapshot *snapshot)
 {
 	struct hakmem_stats *total = &snapshot->total;
+	size_t touched, huge;
 
 	memset(snapshot, 0, sizeof(*snapshot));
 	hk_lock_all();
@@ -219,7 +222,9 @@ void hk_stats_take(struct hk_snapshot *snapshot)
 				hk_record_bytes_locked(&hk_set_records) +
 				hk_record_bytes_locked(&hk_large_records) +
 				hk_registry_bytes();
-	total->bytes_committed += total->large_bytes + total->bytes_metadata;
+	hk_spans_count_locked(&touched, &huge);
+	total->bytes_committed += touched + total->bytes_metadata;
+	total->bytes_thp += huge;
 	total->lock_contended_total = hk_lock_contended();
 	count_quarantine(total);
 	hk_sets_resume();

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * large: mappings of their own, grown and moved by the kernel, kept where it refuses.
+ * large: the blocks themselves.  Where their memory comes from, and goes: check-chunks.c.
  */
 #include "libcheck.h"
 
 #include "init.h"
 #include "large.h"
 #include "registry.h"
+#include "spans.h"
 
 static void *allocate(size_t size, size_t alignment, bool last_try)
 {
@@ -74,6 +75,7 @@ START_TEST(sizes_and_alignments)
 			ck_assert_ptr_null(hk_registry_owner(block));
 			ck_assert_uint_eq(hk_large_count, count);
 			ck_assert_uint_eq(hk_large_bytes, bytes);
+			hk_spans_release();
 			/* The leaf of the first one, and a chunk of records, stay. */
 			ck_assert_uint_le(hk_os_mapped(), mapped + 4 * MIB);
 		}
@@ -111,7 +113,7 @@ START_TEST(growing_keeps_the_contents)
 	while (size < (size_t)100 * MIB) {
 		size_t more = size + size / 2;
 
-		block = hk_large_resize(block, more, "test");
+		block = hk_large_resize(block, more, false, "test");
 		ck_assert_ptr_nonnull(block);
 		ck_assert_aligned(block, HK_SUPERSLAB_BYTES);
 		ck_assert(is_marked(block, size, 7));
@@ -126,7 +128,7 @@ START_TEST(growing_keeps_the_contents)
 		size_t less = hk_align_up(size / 2, hk_os_page_size);
 
 		before = block;
-		block = hk_large_resize(block, less, "test");
+		block = hk_large_resize(block, less, false, "test");
 		ck_assert_ptr_eq(block, before);
 		ck_assert(is_marked(block, less, 7));
 		ck_assert_uint_eq(hk_large_usable_size(block, "test"), less);
@@ -145,7 +147,7 @@ START_TEST(moving_keeps_the_contents)
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	mark(block, 4 * MIB, 7);
-	moved = hk_large_resize(block, 6 * MIB, "test");
+	moved = hk_large_resize(block, 6 * MIB, false, "test");
 	ck_assert_ptr_nonnull(moved);
 	if (wall == block + 4 * MIB)
 		ck_assert_ptr_ne(moved, block);
@@ -171,15 +173,15 @@ START_TEST(what_cannot_grow_stays_as_it_is)
 	mark(block, 4 * MIB, 7);
 	fail_after(HK_OS_REMAP, 0);
 	fail_after(HK_OS_MAP, 0);
-	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, "test"));
+	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, false, "test"));
 	fail_no_more();
 	fail_after(HK_OS_REMAP, 0);
-	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, "test"));
+	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, false, "test"));
 	fail_no_more();
 	ck_assert_uint_eq(hk_os_mapped() - hk_registry_bytes(), mapped);
 	snprintf(limit, sizeof(limit), "%zu", hk_os_mapped() + MIB);
 	set_option("hard_limit", limit);
-	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, "test"));
+	ck_assert_ptr_null(hk_large_resize(block, 60 * MIB, false, "test"));
 	set_option("hard_limit", "0");
 	ck_assert_uint_eq(hk_large_usable_size(block, "test"), 4 * MIB);
 	ck_assert(is_marked(block, 4 * MIB, 7));
@@ -195,6 +197,7 @@ START_TEST(no_memory)
 	uint64_t count = hk_large_count;
 
 	hk_large_free(allocate(3 * MIB, 1, false), "test");
+	hk_spans_release();
 	mapped = hk_os_mapped();
 	fail_after(HK_OS_MAP, 0);
 	ck_assert_ptr_null(allocate(3 * MIB, 1, true));
@@ -202,58 +205,6 @@ START_TEST(no_memory)
 	ck_assert_ptr_null(allocate((size_t)1 << 50, 1, true));
 	ck_assert_uint_eq(hk_large_count, count);
 	ck_assert_uint_eq(hk_os_mapped(), mapped);
-}
-END_TEST
-
-/* vm.max_map_count: what cannot be unmapped is kept, purged, and served again. */
-START_TEST(a_kernel_that_refuses_to_unmap)
-{
-	char *block = allocate(6 * MIB, 1, false), *again;
-	uint64_t count = hk_large_count;
-	size_t mapped;
-
-	mark(block, 6 * MIB, 7);
-	mapped = hk_os_mapped();
-	fail_after(HK_OS_UNMAP, 0);
-	hk_large_free(block, "test");
-	ck_assert_uint_eq(hk_large_count, count - 1);
-	ck_assert_uint_eq(hk_os_mapped(), mapped);
-	ck_assert_uint_eq(hk_large_release(), 0);
-	/* To map a new one may take an munmap(2), if what the kernel gives is not aligned. */
-	fail_no_more();
-	/* Far smaller would waste it. */
-	again = allocate(2 * MIB, 1, false);
-	ck_assert_ptr_ne(again, block);
-	hk_large_free(again, "test");
-	again = allocate(5 * MIB, 1, false);
-	ck_assert_ptr_eq(again, block);
-	ck_assert(is_marked(again, hk_large_usable_size(again, "test"), 0));
-	check_all();
-	fail_after(HK_OS_UNMAP, 0);
-	hk_large_free(again, "test");
-	fail_no_more();
-	ck_assert_uint_ge(hk_large_release(), 6 * MIB);
-	ck_assert_uint_eq(hk_large_release(), 0);
-	ck_assert_uint_lt(hk_os_mapped(), mapped);
-}
-END_TEST
-
-START_TEST(kept_memory_that_is_not_zero_is_not_told_to_be)
-{
-	char *block = allocate(6 * MIB, 1, false), *again;
-	bool zero = true;
-
-	mark(block, 6 * MIB, 7);
-	fail_after(HK_OS_UNMAP, 0);
-	fail_after(HK_OS_PURGE, 0);
-	hk_large_free(block, "test");
-	again = hk_large_allocate(6 * MIB, 1, false, &zero);
-	ck_assert_ptr_eq(again, block);
-	/* calloc relies on it. */
-	ck_assert(!zero && is_marked(again, 6 * MIB, 7));
-	fail_no_more();
-	hk_large_free(again, "test");
-	hk_large_release();
 }
 END_TEST
 
@@ -278,6 +229,7 @@ START_TEST(a_block_that_is_gone_is_told)
 	char *block = allocate(3 * MIB, 1, false);
 
 	hk_large_free(block, "test");
+	hk_spans_release();
 	ck_death(free_it, block,
 		 "test(): invalid pointer %p (not a block of this allocator)",
 		 (void *)block);
@@ -296,8 +248,6 @@ int main(void)
 	tcase_add_test(tcase, moving_keeps_the_contents);
 	tcase_add_test(tcase, what_cannot_grow_stays_as_it_is);
 	tcase_add_test(tcase, no_memory);
-	tcase_add_test(tcase, a_kernel_that_refuses_to_unmap);
-	tcase_add_test(tcase, kept_memory_that_is_not_zero_is_not_told_to_be);
 	tcase_add_test(tcase, interior_pointers_are_told);
 	tcase_add_test(tcase, a_block_that_is_gone_is_told);
 	return run_suite(suite);
