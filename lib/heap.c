@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "config.h"
 #include "fatal.h"
 #include "front.h"
 #include "init.h"
@@ -18,6 +19,7 @@
 #include "slab.h"
 #include "spans.h"
 #include "sparse.h"
+#include "zero.h"
 
 static _Atomic uint8_t perturb;
 static _Atomic uint64_t failed, releases;
@@ -125,19 +127,49 @@ void *hk_heap_allocate_slow(size_t size, const char *function)
 	return perturbed(allocate(size, 1, &zero), function);
 }
 
+/* Huge pages would have to be split, which a SuperSlab's may be. */
+static bool can_give_pages_back(const void *block)
+{
+	return hk_registry_kind(block) == HK_KIND_LARGE ||
+	       hk_config_thp() == HK_THP_NEVER;
+}
+
+/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
+static void *make_zero(void *block, size_t size, bool zero, bool fresh)
+{
+	if (!block)
+		return NULL;
+	if (!zero) {
+		fresh = fresh && can_give_pages_back(block) &&
+			hk_os_purge(block, hk_align_up(size, hk_os_page_size));
+		if (!fresh)
+			memset(block, 0, size);
+	}
+	if (fresh)
+		hk_zero_given(block, size);
+	return block;
+}
+
+/* Beyond the size classes, so whole pages. */
+static void *allocate_zeroed_pages(size_t size)
+{
+	size_t bytes = hk_align_up(size, hk_os_page_size);
+	bool fresh = hk_zero_wants_fresh(bytes), zero = fresh;
+	void *block = allocate(size, 1, &zero);
+
+	return make_zero(block, bytes, zero, fresh);
+}
+
 void *hk_heap_allocate_zeroed(size_t size)
 {
-	bool zero = true;
+	bool zero = false;
 	void *block;
 
-	if (HK_LIKELY(hk_heap_hit(size, &block)))
-		zero = false;
-	else
+	if (HK_UNLIKELY(size >= HK_ZERO_LEAST && size <= PTRDIFF_MAX))
+		return allocate_zeroed_pages(size);
+	if (HK_UNLIKELY(!hk_heap_hit(size, &block)))
 		block = allocate(size, 1, &zero);
-	/* Fresh from the kernel, it is zero already, and touching it would cost its pages. */
-	if (block && !zero)
-		memset(block, 0, size);
-	return block;
+	return make_zero(block, size, zero, false);
 }
 
 #if HK_DEBUG
@@ -189,19 +221,32 @@ static void *checked_small(const void *block, const char *function)
 HK_COLD static void report_foreign(const void *block, const char *function)
 {
 	struct hk_large *large;
+	size_t bytes;
 
 	hk_lock(&hk_large_lock);
 	large = hk_large_find_locked(block);
-	if (hk_spans_have_locked(block))
-		hk_fatal(HK_DOUBLE_FREE, function, block, "large block");
 	if (large)
 		hk_fatal(HK_INTERIOR_POINTER, function, block,
 			 "%lu bytes into the %lu-byte block %p",
 			 (unsigned long)((const char *)block - large->base),
 			 (unsigned long)large->bytes, (void *)large->base);
+	bytes = hk_spans_freed_locked(block);
+	if (bytes)
+		hk_fatal(HK_DOUBLE_FREE, function, block, "%lu-byte block",
+			 (unsigned long)bytes);
 	hk_unlock(&hk_large_lock);
 	hk_medium_report_freed(block, function);
 	hk_fatal(HK_INVALID_POINTER, function, block, "not a block of this allocator");
+}
+
+/* calloc's, of fresh pages: how many have been touched?  See zero.h. */
+HK_COLD static void judge(void *block, const char *function)
+{
+	size_t bytes = hk_heap_usable_size(block, function);
+	uint64_t start = hk_os_now_ns();
+
+	if (can_give_pages_back(block) && hk_os_purge(block, bytes))
+		hk_zero_judge(bytes, hk_os_now_ns() - start);
 }
 
 /* Looks the kind up again, so that the fast path need not keep it. */
@@ -221,10 +266,14 @@ void hk_heap_free_slow(void *block, const char *function)
 		break;
 	case HK_KIND_MEDIUM:
 		hk_magazine_tick(false);
+		if (HK_UNLIKELY(hk_zero_is_watched(block)))
+			judge(block, function);
 		hk_medium_free(block, function);
 		break;
 	case HK_KIND_LARGE:
 		hk_magazine_tick(false);
+		if (HK_UNLIKELY(hk_zero_is_watched(block)))
+			judge(block, function);
 		hk_large_free(block, function);
 		break;
 	default:

@@ -215,6 +215,7 @@ static bool unmap(struct hk_large *span, struct hk_large **refused)
 static void lose_front(struct hk_large *span, size_t bytes)
 {
 	span->base += bytes;
+	span->bytes = 0;
 	span->touched -= hk_least(bytes, span->touched);
 	span->huge -= hk_least(bytes, span->huge);
 	hk_span_shorten(span, span->mapped - bytes);
@@ -429,13 +430,13 @@ size_t hk_spans_release(void)
 
 /* ---- what is told ---- */
 
-bool hk_spans_have_locked(const void *address)
+size_t hk_spans_freed_locked(const void *address)
 {
-	struct hk_large *span = cached;
+	const struct hk_large *span = cached;
 
 	while (span && span->base != address)
 		span = span->next;
-	return span != NULL;
+	return span ? span->bytes : 0;
 }
 
 void hk_spans_count_locked(size_t *touched, size_t *huge)

@@ -109,8 +109,8 @@ uint64_t hk_spans_tidy(void);
 /* Unmap all that is cached; bytes that went back. */
 size_t hk_spans_release(void);
 
-/* Is it the start of one, a block that was freed? */
-bool hk_spans_have_locked(const void *address);
+/* The bytes of a block that began there, was freed, and is cached; 0: there is none. */
+size_t hk_spans_freed_locked(const void *address);
 
 /* Bytes that were touched, and for which huge pages are asked; live and cached. */
 void hk_spans_count_locked(size_t *touched, size_t *huge);

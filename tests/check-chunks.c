@@ -355,7 +355,7 @@ START_TEST(so_are_the_runs)
 		drop(blocks[i]);
 	for (size_t i = 0; i < 300; i++) {
 		hk_lock(&hk_large_lock);
-		runs += hk_spans_have_locked(blocks[i]);
+		runs += hk_spans_freed_locked(blocks[i]) != 0;
 		hk_unlock(&hk_large_lock);
 	}
 	ck_assert_uint_ge(runs, 1);
