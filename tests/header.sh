@@ -38,7 +38,7 @@ FIELD(hakmem_release, bytes, 16, 8);
 FIELD(hakmem_release, pinned_superslabs, 24, 8);
 FIELD(hakmem_release, pinned_blocks, 32, 8);
 FIELD(hakmem_release, pinned_bytes, 40, 8);
-ASSERT(sizeof(struct hakmem_stats) == 27 * 8);
+ASSERT(sizeof(struct hakmem_stats) == 28 * 8);
 FIELD(hakmem_stats, superslabs_live, 7 * 8, 8);
 FIELD(hakmem_stats, failed_total, 23 * 8, 8);
 ASSERT(sizeof(struct hakmem_dump) == 8);
