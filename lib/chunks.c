@@ -162,17 +162,16 @@ static size_t allowed(const struct hk_large *large, size_t bytes, bool last_try)
 
 /*
  * A block that grows has been filled, and what follows will be written next.  So much of it is
- * faulted in at once as may lie behind a block's end, too.
+ * faulted in at once as may lie behind a block's end, too; but what was touched.
  */
-static void populate(struct hk_large *large, size_t before, size_t bytes)
+static void populate(char *base, size_t before, size_t touched, size_t bytes)
 {
-	size_t from = before > large->touched ? before : large->touched;
 	size_t end = before + hk_align_up(HK_BEHIND(bytes), hk_os_page_size);
+	size_t from = before > touched ? before : touched;
 
-	if (end > bytes)
-		end = bytes;
+	end = hk_least(end, bytes);
 	if (from < end)
-		hk_os_populate(large->base + from, end - from);
+		hk_os_populate(base + from, end - from);
 }
 
 /* The live block is this from now on. */
@@ -192,6 +191,7 @@ static void commit(struct hk_large *large, struct hk_large *after, size_t bytes)
 static bool grow(struct hk_large *large, size_t bytes, bool last_try)
 {
 	struct hk_large after = *large;
+	size_t before = large->bytes, touched;
 
 	after.mapped = allowed(large, bytes, last_try);
 	if (!after.mapped || !hk_registry_reserve(large->base, after.mapped))
@@ -208,8 +208,9 @@ static bool grow(struct hk_large *large, size_t bytes, bool last_try)
 	}
 	fill(&after, hk_chunks_of(large->mapped), bytes);
 	trim(&after, bytes);
-	populate(&after, large->bytes, bytes);
+	touched = after.touched;
 	commit(large, &after, bytes);
+	populate(large->base, before, touched, bytes);
 	return true;
 }
 
@@ -273,7 +274,8 @@ static bool move_to(struct hk_large *large, char *target, size_t after)
 
 bool hk_chunks_move(struct hk_large *large, size_t bytes, bool last_try)
 {
-	size_t after = allowed(large, bytes, last_try), before = large->mapped;
+	size_t after = allowed(large, bytes, last_try);
+	size_t before = large->bytes, from = hk_chunks_of(large->mapped), touched;
 	char *target;
 
 	if (!after)
@@ -287,9 +289,10 @@ bool hk_chunks_move(struct hk_large *large, size_t bytes, bool last_try)
 	}
 	large->base = target;
 	large->mapped = after;
-	fill(large, hk_chunks_of(before), bytes);
+	fill(large, from, bytes);
 	trim(large, bytes);
-	populate(large, large->bytes, bytes);
+	touched = large->touched;
 	settle(large, bytes, true);
+	populate(target, before, touched, bytes);
 	return true;
 }
