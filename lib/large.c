@@ -18,6 +18,9 @@ struct hk_lock hk_large_lock;
 _Static_assert(sizeof(struct hk_large) <= 1 << RECORD_SHIFT,
 	       "a record is a large block's");
 
+/* How much a kept mapping may exceed what it is taken for: block.h tells of less than 2 MiB. */
+#define EXCESS_MOST (HK_DEBUG ? HK_MEDIUM_MAX : SIZE_MAX)
+
 struct hk_records hk_large_records = HK_RECORDS(RECORD_SHIFT, 16, 1 << RECORD_SHIFT);
 struct hk_large *hk_large_blocks;
 uint64_t hk_large_count, hk_large_bytes;
@@ -68,6 +71,7 @@ static struct hk_large *take_kept(size_t bytes, size_t alignment)
 
 	for (large = kept; large; large = large->next) {
 		if (large->bytes >= bytes && large->bytes / 2 <= bytes &&
+		    large->bytes - bytes <= EXCESS_MOST &&
 		    ((uintptr_t)large->base & (alignment - 1)) == 0) {
 			unlink_from(&kept, large);
 			return large;
