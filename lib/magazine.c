@@ -105,7 +105,8 @@ static void call_for_depot(unsigned size_class, bool above)
 		return;
 	__builtin_prefetch(&class->lock, 1);
 	/* Under no lock: if the count changes, other lines come than are needed. */
-	at = (uintptr_t)(class->depot.blocks + *(volatile uint32_t *)&class->depot.count);
+	at = (uintptr_t)hk_classes[size_class].depot.blocks;
+	at += *(volatile uint32_t *)&class->depot.count * sizeof(void *);
 	if (!above)
 		at -= CALLED_FOR * sizeof(void *);
 	for (unsigned i = 0; i < CALLED_FOR * sizeof(void *); i += 64)

@@ -50,6 +50,7 @@ struct hk_set {
 	struct hk_magazine_use use[HK_KINDS];
 	struct hk_set *next, *previous; /* all sets; under hk_sets_lock */
 	_Atomic size_t budget; /* bytes by which capacities may grow; changed likewise */
+	size_t limit;          /* what the capacities' bytes and the budget come to */
 	uint32_t id;           /* per-CPU form: whose it is */
 	bool reached;          /* while stopped: it is the stopper's to change */
 	_Atomic bool stopped;  /* per-thread form: its thread must keep off */

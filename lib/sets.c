@@ -85,6 +85,7 @@ void hk_set_lay_out(struct hk_set *set, size_t limit)
 {
 	size_t budget = limit;
 
+	set->limit = limit;
 	for (unsigned i = 1; i <= HK_CLASSES; i++) {
 		const struct hk_size_class *info = hk_class_info(i);
 		uint32_t capacity = start_capacity(info);
@@ -575,8 +576,11 @@ static void check_capacities(struct hk_set *set)
 {
 	size_t bytes = set->budget;
 
-	/* By itself first: were it overdrawn, the sum would come out right. */
-	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
+	/*
+	 * By itself first: were it overdrawn, the sum would come out right.  Not the option: that
+	 * may have changed just now, or when the set could not be reached.
+	 */
+	hk_assert(bytes <= set->limit);
 
 	for (unsigned i = 0; i < HK_KINDS; i++) {
 		hk_assert(!((void **)set)[set->bottom[i]]);
@@ -589,7 +593,7 @@ static void check_capacities(struct hk_set *set)
 		hk_assert(hk_set_capacity(set, i) <= hk_class_info(i)->capacity);
 		bytes += hk_set_capacity(set, i) * hk_class_size(i);
 	}
-	hk_assert(bytes <= hk_config_number(HK_OPTION_MAGAZINE_BYTES));
+	hk_assert(bytes == set->limit);
 }
 
 void hk_sets_check(void)

@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# tests/fuzz/random on the library, in both forms of the magazines, on the debug library, and
+# on libc's malloc, which shows that the driver asks for nothing that a malloc does not owe.
+# TEST_STEPS is the length of the longest runs.
+
+. "${abs_top_srcdir:-$(cd "$(dirname "$0")/.." && pwd)}/tests/tap.sh"
+. "$tests/interpose.sh"
+require_library
+
+steps=${TEST_STEPS:-400000}
+
+random()
+{
+	label=$1
+	shift
+	run "$label" fuzz/random "$@"
+}
+
+library=
+for threads in 1 8; do
+	random "libc, $threads" --libc --threads "$threads" --steps $((steps / 4))
+done
+
+library=$testlib
+for rseq in 1 0; do
+	export HAKMEM_RSEQ=$rseq
+	for threads in 1 8; do
+		how="HAKMEM_RSEQ=$rseq, $threads"
+		random "$how" --threads "$threads" --steps "$steps"
+		random "$how, seed 1" --threads "$threads" --steps 150000 --seed 1
+		random "$how, refused" --threads "$threads" --steps $((steps / 4)) --refuse
+	done
+done
+unset HAKMEM_RSEQ
+
+if [ -r "$testlib_debug" ]; then
+	library=$testlib_debug
+	for threads in 1 8; do
+		how="debug, $threads"
+		random "$how" --threads "$threads" --steps $((steps / 4))
+		random "$how, refused" --threads "$threads" --steps $((steps / 4)) --refuse
+	done
+fi
+
+finish
