@@ -174,7 +174,20 @@ static void populate(char *base, size_t before, size_t touched, size_t bytes)
 		hk_os_populate(base + from, end - from);
 }
 
-/* The live block is this from now on. */
+/* But for its neighbours on the list, which are others' to change. */
+static struct hk_large copy_of(const struct hk_large *large)
+{
+	return (struct hk_large){
+		.base = large->base,
+		.bytes = large->bytes,
+		.mapped = large->mapped,
+		.touched = large->touched,
+		.huge = large->huge,
+		.splits = large->splits,
+	};
+}
+
+/* The live block is this from now on, what copy_of() it has become. */
 static void commit(struct hk_large *large, struct hk_large *after, size_t bytes)
 {
 	settle(after, bytes, after->mapped > large->mapped);
@@ -190,7 +203,7 @@ static void commit(struct hk_large *large, struct hk_large *after, size_t bytes)
 
 static bool grow(struct hk_large *large, size_t bytes, bool last_try)
 {
-	struct hk_large after = *large;
+	struct hk_large after = copy_of(large);
 	size_t before = large->bytes, touched;
 
 	after.mapped = allowed(large, bytes, last_try);
@@ -216,7 +229,7 @@ static bool grow(struct hk_large *large, size_t bytes, bool last_try)
 
 static void shrink(struct hk_large *large, size_t bytes)
 {
-	struct hk_large after = *large;
+	struct hk_large after = copy_of(large);
 	size_t mapped = hk_least(wanted(large, bytes), large->mapped);
 
 	if (mapped < large->mapped && hk_os_resize(large->base, large->mapped, mapped))
@@ -229,7 +242,7 @@ static void shrink(struct hk_large *large, size_t bytes)
 
 bool hk_chunks_resize(struct hk_large *large, size_t bytes, bool last_try)
 {
-	struct hk_large after = *large;
+	struct hk_large after = copy_of(large);
 
 	if (bytes > large->mapped)
 		return grow(large, bytes, last_try);
@@ -241,7 +254,7 @@ bool hk_chunks_resize(struct hk_large *large, size_t bytes, bool last_try)
 }
 
 /* The kernel has moved some, and refuses to go on: the rest by its bytes. */
-static void copy(struct hk_large *large, char *target, size_t moved)
+static void copy_rest(struct hk_large *large, char *target, size_t moved)
 {
 	size_t left = large->mapped - moved;
 
@@ -267,7 +280,7 @@ static bool move_to(struct hk_large *large, char *target, size_t after)
 		return false;
 	hk_os_count((ptrdiff_t)(after - moved), 0);
 	if (moved < large->mapped)
-		copy(large, target, moved);
+		copy_rest(large, target, moved);
 	hk_span_set_splits(large, after / HK_CHUNK_BYTES);
 	return true;
 }
