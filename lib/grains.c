@@ -4,171 +4,284 @@
  */
 #include "grains.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "debug/block.h"
 #include "os.h"
 #include "pool.h"
 
-/* Of each list so many SuperSlabs are tried. */
+/* Of each list so many slots are tried. */
 #define TRIES 16
 
 _Static_assert(HK_BITMAP_INLINE_WORDS == HK_GRAIN_WORDS,
 	       "the free grains of a slot take the place of a slab's free blocks");
 
-/* Four lists to a doubling of longest; and a bit for each that is not empty. */
-#define LISTS 64
-static struct hk_superslab *lists[LISTS];
-static uint64_t listed;
+/* Sixteen lists to a doubling of the run; and a bit for each that is not empty. */
+#define LIST_FOR_ALL 160
+#define LIST_WORDS (LIST_FOR_ALL / 64 + 1)
+static struct hk_room *lists[LIST_WORDS * 64];
+static uint64_t listed[LIST_WORDS];
 
-/* ---- lists by the longest free run ---- */
+/* So many slots were attached that count as full until something is taken of them. */
+static unsigned unfilled;
+
+/* ---- lists by the longest run ---- */
 
 static unsigned list_for(unsigned grains)
 {
 	unsigned log;
 
-	if (grains < 8)
+	if (grains < 16)
 		return grains;
 	log = 31 - (unsigned)__builtin_clz(grains);
-	return 4 * (log - 1) + (grains >> (log - 2) & 3);
+	return 16 * (log - 3) + (grains >> (log - 4) & 15);
 }
 
-static void list(struct hk_superslab *superslab, unsigned longest)
+/* The first list from this one on that is not empty, or one beyond the last. */
+static unsigned next_list(unsigned n)
 {
-	unsigned n = list_for(longest);
+	unsigned word = n / 64;
+	uint64_t rest;
 
-	superslab->longest = (uint16_t)longest;
-	superslab->medium_previous = NULL;
-	superslab->medium_next = lists[n];
+	if (word >= LIST_WORDS)
+		return LIST_WORDS * 64;
+	rest = listed[word] >> n % 64 << n % 64;
+	while (!rest && ++word < LIST_WORDS)
+		rest = listed[word];
+	return rest ? word * 64 + (unsigned)__builtin_ctzl(rest) : LIST_WORDS * 64;
+}
+
+static struct hk_superslab *superslab_of(const struct hk_room *room)
+{
+	uintptr_t mask = ((uintptr_t)1 << HK_SUPERSLAB_RECORD_SHIFT) - 1;
+
+	return (struct hk_superslab *)((uintptr_t)room & ~mask);
+}
+
+static void list(struct hk_room *room, unsigned n)
+{
+	room->previous = NULL;
+	room->next = lists[n];
 	if (lists[n])
-		lists[n]->medium_previous = superslab;
-	lists[n] = superslab;
-	listed |= (uint64_t)1 << n;
+		lists[n]->previous = room;
+	lists[n] = room;
+	listed[n / 64] |= (uint64_t)1 << n % 64;
 }
 
-static void unlist(struct hk_superslab *superslab)
+static void unlist(struct hk_room *room, unsigned n)
 {
-	unsigned n = list_for(superslab->longest);
-
-	if (superslab->medium_next)
-		superslab->medium_next->medium_previous = superslab->medium_previous;
-	if (superslab->medium_previous)
-		superslab->medium_previous->medium_next = superslab->medium_next;
+	if (room->next)
+		room->next->previous = room->previous;
+	if (room->previous)
+		room->previous->next = room->next;
 	else
-		lists[n] = superslab->medium_next;
+		lists[n] = room->next;
 	if (!lists[n])
-		listed &= ~((uint64_t)1 << n);
+		listed[n / 64] &= ~((uint64_t)1 << n % 64);
 }
 
-static void relist(struct hk_superslab *superslab, unsigned longest)
+static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned grains)
 {
-	if (list_for(longest) == list_for(superslab->longest)) {
-		superslab->longest = (uint16_t)longest;
+	unsigned before = superslab->longest[slot];
+
+	superslab->longest[slot] = (uint16_t)grains;
+	if (list_for(before) == list_for(grains))
 		return;
-	}
-	unlist(superslab);
-	list(superslab, longest);
+	if (before)
+		unlist(&superslab->room[slot], list_for(before));
+	if (grains)
+		list(&superslab->room[slot], list_for(grains));
 }
 
-/* The run of this grain, if that is free, is a new one: it may be the longest. */
+/* ---- runs of room ---- */
+
+/* The run of this grain, if that is room, is a new one. */
 static void note_run(struct hk_superslab *superslab, unsigned grain)
 {
-	unsigned first, run;
-	struct hk_slab *slab;
+	unsigned first, end, slot;
 
-	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_free_bits, grain))
+	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_room_bits, grain))
 		return;
-	first = hk_grain_below(superslab, hk_taken_bits, grain);
-	run = hk_grain_from(superslab, hk_taken_bits, grain) - first;
-	slab = &superslab->slab[first / HK_GRAINS];
-	if (run > slab->hint)
-		slab->hint = (uint16_t)run;
-	if (run > superslab->longest)
-		relist(superslab, run);
+	first = hk_grain_below(superslab, hk_wall_bits, grain);
+	end = hk_grain_from(superslab, hk_wall_bits, grain);
+	slot = first / HK_GRAINS;
+	if (end - first > superslab->longest[slot])
+		set_longest(superslab, slot, end - first);
+	/* Of those that it has joined none begins here any more. */
+	while (++slot < end / HK_GRAINS)
+		set_longest(superslab, slot, 0);
+}
+
+/*
+ * The first grain at a multiple of align of the shortest run of n or more that begins in the slot;
+ * HK_ALL_GRAINS: none does.  *longest: of all that begin there.
+ */
+static unsigned find_in_slot(const struct hk_superslab *superslab, unsigned slot,
+			     unsigned n, unsigned align, unsigned *longest)
+{
+	unsigned start = slot * HK_GRAINS, end = start + HK_GRAINS, first = start;
+	unsigned found = HK_ALL_GRAINS, least = UINT_MAX;
+
+	*longest = 0;
+	/* The rest of one that began before. */
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1))
+		first = hk_grain_from(superslab, hk_wall_bits, start);
+	while ((first = hk_grain_between(superslab, hk_room_bits, first, end)) < end) {
+		unsigned aligned = (first + align - 1) & ~(align - 1);
+		unsigned after = hk_grain_from(superslab, hk_wall_bits, first);
+		unsigned run = after - first;
+
+		if (aligned + n <= after && run < least) {
+			found = aligned;
+			least = run;
+		}
+		if (run > *longest)
+			*longest = run;
+		first = after;
+	}
+	return found;
+}
+
+/* The longest of those that begin in the slot; one that has come to begin before is found there. */
+static void seen(struct hk_superslab *superslab, unsigned slot, unsigned longest)
+{
+	unsigned start = slot * HK_GRAINS;
+
+	set_longest(superslab, slot, longest);
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1))
+		note_run(superslab, start);
+}
+
+/* Look again at the runs that begin in the slot. */
+static void look(struct hk_superslab *superslab, unsigned slot)
+{
+	unsigned longest;
+
+	find_in_slot(superslab, slot, HK_ALL_GRAINS + 1, 1, &longest);
+	seen(superslab, slot, longest);
+}
+
+static void look_everywhere(struct hk_superslab *superslab)
+{
+	for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+		look(superslab, slot);
+}
+
+static void forget_runs(struct hk_superslab *superslab)
+{
+	for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, 0);
+}
+
+void hk_grains_look(struct hk_superslab *superslab, unsigned slot)
+{
+	if (superslab->medium && slot < HK_SLOTS)
+		note_run(superslab, slot * HK_GRAINS);
 }
 
 /* ---- taking ---- */
 
-/*
- * The lowest run of n grains at a multiple of align in the free runs that begin in the slot, or
- * of them from this grain on; HK_ALL_GRAINS: there is none, and of the whole slot that is noted.
- */
-static unsigned find_in_slot(struct hk_superslab *superslab, unsigned slot, unsigned from,
-			     unsigned n, unsigned align)
+unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n)
 {
-	unsigned start = slot * HK_GRAINS, end = start + HK_GRAINS, longest = 0;
-	unsigned first = from > start ? from : start;
+	unsigned first = from, after;
 
-	/* The rest of one that began before. */
-	if (first == start && start && hk_grain_has(superslab, hk_free_bits, start - 1))
-		first = hk_grain_from(superslab, hk_taken_bits, start);
-	for (; (first = hk_grain_between(superslab, hk_free_bits, first, end)) < end;) {
-		unsigned aligned = (first + align - 1) & ~(align - 1);
-		unsigned after = hk_grain_from(superslab, hk_taken_bits, first);
-
-		if (aligned + n <= after)
-			return aligned;
-		if (after - first > longest)
-			longest = after - first;
+	while ((first = hk_grain_from(superslab, hk_free_bits, first)) < HK_ALL_GRAINS) {
+		after = hk_grain_from(superslab, hk_taken_bits, first);
+		if (first + n <= after)
+			return first;
 		first = after;
 	}
-	if (from <= start)
-		superslab->slab[slot].hint = (uint16_t)longest;
 	return HK_ALL_GRAINS;
 }
 
-/*
- * The lowest free run of n grains at a multiple of align, from this grain on; HK_ALL_GRAINS: none,
- * and *longest is one that no free run exceeds.
- */
-static unsigned find_run(struct hk_superslab *superslab, unsigned from, unsigned n,
-			 unsigned align, unsigned *longest)
+static void attach(struct hk_superslab *superslab, unsigned first, unsigned slots,
+		   uint32_t dirty)
 {
-	*longest = 0;
-	for (unsigned slot = from / HK_GRAINS; slot < HK_SLOTS; slot++) {
-		const struct hk_slab *slab = &superslab->slab[slot];
-		unsigned found;
+	uint32_t mask = 0;
 
-		if (!hk_grains_in(superslab, slot))
-			continue;
-		if (slab->hint >= n) {
-			found = find_in_slot(superslab, slot, from, n, align);
-			if (found != HK_ALL_GRAINS)
-				return found;
+	for (unsigned slot = first; slot < first + slots; slot++) {
+		struct hk_slab *slab = &superslab->slab[slot];
+
+		*slab = (struct hk_slab){ .kind = HK_KIND_MEDIUM,
+					  .slots = 1,
+					  .first = (uint8_t)slot,
+					  .blocks = HK_GRAINS,
+					  .zero = !(dirty >> slot & 1) };
+		for (unsigned i = 0; i < HK_GRAIN_WORDS; i++) {
+			atomic_store_explicit(&slab->grains[i], UINT64_MAX,
+					      memory_order_relaxed);
+			atomic_store_explicit(&superslab->last[slot][i], 0,
+					      memory_order_relaxed);
 		}
-		if (slab->hint > *longest)
-			*longest = slab->hint;
+		hk_block_reset(slab);
+		mask |= (uint32_t)1 << slot;
 	}
-	return HK_ALL_GRAINS;
+	unfilled += slots;
+	atomic_store_explicit(&superslab->medium, superslab->medium | mask,
+			      memory_order_release);
 }
 
-unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n,
-			unsigned align)
+void hk_grains_attach(struct hk_slab *run, bool zero)
 {
-	unsigned ignored;
+	struct hk_superslab *superslab = hk_slab_superslab(run);
+	bool first = !superslab->medium;
+	unsigned slot = hk_slab_slot(run);
 
-	return find_run(superslab, from, n, align, &ignored);
+	attach(superslab, slot, run->slots, zero ? 0 : UINT32_MAX);
+	if (first)
+		look_everywhere(superslab);
+	else
+		note_run(superslab, slot * HK_GRAINS);
+}
+
+bool hk_grains_claim(struct hk_superslab *superslab, unsigned first, unsigned n)
+{
+	unsigned slot = first / HK_GRAINS, end = (first + n - 1) / HK_GRAINS + 1;
+	uint32_t dirty;
+
+	/* At the ends are those of which a part is taken, between them such as are not. */
+	if (slot < end && hk_grains_in(superslab, slot))
+		slot++;
+	if (slot < end && hk_grains_in(superslab, end - 1))
+		end--;
+	if (slot == end)
+		return true;
+	if (!hk_pool_claim(superslab, slot, end - slot, HK_KIND_MEDIUM, &dirty))
+		return false;
+	attach(superslab, slot, end - slot, dirty);
+	return true;
+}
+
+/* In one list: the first run that will do, as they hardly differ. */
+static struct hk_superslab *find_in_list(unsigned n, unsigned align, unsigned which,
+					 unsigned *grain)
+{
+	struct hk_room *room = lists[which], *next;
+
+	for (unsigned tries = TRIES; room && tries; tries--, room = next) {
+		struct hk_superslab *superslab = superslab_of(room);
+		unsigned slot = (unsigned)(room - superslab->room), longest;
+
+		next = room->next;
+		if (superslab->longest[slot] < n)
+			continue;
+		*grain = find_in_slot(superslab, slot, n, align, &longest);
+		if (*grain != HK_ALL_GRAINS && hk_grains_claim(superslab, *grain, n))
+			return superslab;
+		seen(superslab, slot, longest);
+	}
+	return NULL;
 }
 
 struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 {
-	unsigned first = list_for(n), longest;
-	uint64_t left = listed >> first << first;
+	struct hk_superslab *found = NULL;
 
-	for (; left; left &= left - 1) {
-		struct hk_superslab *superslab = lists[__builtin_ctzl(left)], *next;
-
-		for (unsigned tries = TRIES; superslab && tries--; superslab = next) {
-			next = superslab->medium_next;
-			if (superslab->longest < n)
-				continue;
-			*grain = find_run(superslab, 0, n, align, &longest);
-			if (*grain != HK_ALL_GRAINS)
-				return superslab;
-			relist(superslab, longest);
-		}
-	}
-	return NULL;
+	for (unsigned i = next_list(list_for(n)); i <= LIST_FOR_ALL && !found;
+	     i = next_list(i + 1))
+		found = find_in_list(n, align, i, grain);
+	return found;
 }
 
 /* The bits of this word that stand for grains first .. end - 1; not none. */
@@ -277,6 +390,7 @@ static bool touch(const struct part *part)
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		     bool *zero)
 {
+	unsigned begin = hk_grain_below(superslab, hk_wall_bits, first) / HK_GRAINS;
 	unsigned grain = first;
 	struct part part;
 
@@ -287,45 +401,15 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		*zero &= touch(&part);
 		count_used(part.slab, (int)(part.end - part.first));
 	}
-	/* What is left of the run may begin in another slot than it did. */
-	note_run(superslab, first + n);
-	return hk_grain_address(superslab, first);
-}
-
-void hk_grains_attach(struct hk_slab *run, bool zero)
-{
-	struct hk_superslab *superslab = hk_slab_superslab(run);
-	unsigned first = hk_slab_slot(run), end = first + run->slots;
-	uint32_t mask = 0;
-
-	for (unsigned slot = first; slot < end; slot++) {
-		struct hk_slab *slab = &superslab->slab[slot];
-
-		*slab = (struct hk_slab){ .kind = HK_KIND_MEDIUM,
-					  .slots = 1,
-					  .first = (uint8_t)slot,
-					  .blocks = HK_GRAINS,
-					  .zero = zero };
-		for (unsigned i = 0; i < HK_GRAIN_WORDS; i++) {
-			atomic_store_explicit(&slab->grains[i], UINT64_MAX,
-					      memory_order_relaxed);
-			atomic_store_explicit(&superslab->last[slot][i], 0,
-					      memory_order_relaxed);
-		}
-		hk_block_reset(slab);
-		mask |= (uint32_t)1 << slot;
+	/* Until now they counted as full, so that the SuperSlab did not look DRAINING. */
+	if (unfilled) {
+		hk_pool_use(superslab, -(int)(unfilled * HK_SLOT_WEIGHT));
+		unfilled = 0;
 	}
-	if (!superslab->medium)
-		list(superslab, 0);
-	atomic_store_explicit(&superslab->medium, superslab->medium | mask,
-			      memory_order_release);
-	note_run(superslab, first * HK_GRAINS);
-}
-
-/* Until now the slots counted as full, so that meanwhile the SuperSlab did not look DRAINING. */
-void hk_grains_filled(struct hk_slab *run, unsigned slots)
-{
-	hk_pool_use(hk_slab_superslab(run), -(int)(slots * HK_SLOT_WEIGHT));
+	look(superslab, begin);
+	if ((first + n) / HK_GRAINS != begin)
+		note_run(superslab, first + n);
+	return hk_grain_address(superslab, first);
 }
 
 /* ---- giving back ---- */
@@ -337,7 +421,7 @@ void hk_grains_filled(struct hk_slab *run, unsigned slots)
 static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 {
 	uint32_t leaving = 0;
-	bool tidy = false;
+	bool tidy = false, stays;
 
 	for (unsigned slot = first / HK_GRAINS; slot <= (end - 1) / HK_GRAINS; slot++) {
 		if (hk_grains_in(superslab, slot) && !superslab->slab[slot].used)
@@ -346,15 +430,14 @@ static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 	if (leaving)
 		atomic_store_explicit(&superslab->medium, superslab->medium & ~leaving,
 				      memory_order_relaxed);
-	if (!superslab->medium)
-		unlist(superslab);
-	else
-		note_run(superslab, first);
-	/* Without those slots, what is free behind them is a run of its own. */
-	for (uint32_t left = superslab->medium ? leaving : 0; left; left &= left - 1)
-		note_run(superslab, ((unsigned)__builtin_ctz(left) + 1) * HK_GRAINS);
+	/* The SuperSlab stays only with others. */
+	stays = superslab->medium != 0;
+	if (!stays)
+		forget_runs(superslab);
 	for (; leaving; leaving &= leaving - 1)
 		tidy |= hk_pool_give(&superslab->slab[__builtin_ctz(leaving)]);
+	if (stays)
+		note_run(superslab, first);
 	return tidy;
 }
 
@@ -460,7 +543,7 @@ void hk_grains_hold(struct hk_superslab *superslab, const uint16_t *held)
 bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 		      const uint16_t *purged)
 {
-	unsigned grain = 0, end, longest;
+	unsigned grain = 0, end;
 
 	holding = NULL;
 	for (; next_pages(held, &grain, &end); grain = end) {
@@ -476,24 +559,43 @@ bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 					      (uint16_t)(gone | purged[slot]),
 					      memory_order_relaxed);
 	}
-	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
-		if (hk_grains_in(superslab, slot))
-			superslab->slab[slot].hint = UINT16_MAX;
-	}
-	find_run(superslab, 0, HK_ALL_GRAINS + 1, 1, &longest);
-	relist(superslab, longest);
+	look_everywhere(superslab);
 	return settle(superslab, 0, HK_ALL_GRAINS);
 }
 
 /* ---- invariants ---- */
 
+/* Has the pool given the slot away, and nobody been told of it? */
+static bool is_on_its_way(const struct hk_superslab *superslab, unsigned slot)
+{
+	const struct hk_slab *slab = &superslab->slab[superslab->slab[slot].first];
+
+	return slab->kind && !slab->blocks;
+}
+
+/* The run that begins at this grain, or some part of the room that it belongs to, is listed. */
+static bool is_known(const struct hk_superslab *superslab, unsigned grain)
+{
+	unsigned first = hk_grain_below(superslab, hk_wall_bits, grain);
+	unsigned end = hk_grain_from(superslab, hk_taken_bits, grain);
+
+	if (first && first % HK_GRAINS == 0 &&
+	    is_on_its_way(superslab, first / HK_GRAINS - 1))
+		return true;
+	for (unsigned slot = first / HK_GRAINS; slot <= grain / HK_GRAINS; slot++) {
+		if (superslab->longest[slot] >= end - grain)
+			return true;
+	}
+	return false;
+}
+
 static void check_slots(struct hk_superslab *superslab)
 {
-	unsigned longest = 0;
+	unsigned grain = 0;
 
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		struct hk_slab *slab = &superslab->slab[slot];
-		unsigned taken = 0, hint = slab->hint;
+		unsigned taken = 0;
 
 		if (!hk_grains_in(superslab, slot))
 			continue;
@@ -502,14 +604,11 @@ static void check_slots(struct hk_superslab *superslab)
 			taken += (unsigned)__builtin_popcountl(
 				hk_used_bits(superslab, slot * HK_GRAIN_WORDS + i));
 		hk_assert(slab->used && slab->used == taken);
-		hk_assert(find_in_slot(superslab, slot, 0, HK_ALL_GRAINS + 1, 1) ==
-			  HK_ALL_GRAINS);
-		hk_assert(slab->hint <= hint);
-		slab->hint = (uint16_t)hint;
-		if (hint > longest)
-			longest = hint;
 	}
-	hk_assert(longest <= superslab->longest);
+	while ((grain = hk_grain_from(superslab, hk_free_bits, grain)) < HK_ALL_GRAINS) {
+		hk_assert(is_known(superslab, grain));
+		grain = hk_grain_from(superslab, hk_taken_bits, grain);
+	}
 }
 
 /* A purged page has only free grains. */
@@ -529,21 +628,25 @@ static void check_purged(struct hk_superslab *superslab)
 
 void hk_grains_check(void)
 {
-	size_t with_slots = 0, on_lists = 0;
+	size_t with_room = 0, on_lists = 0;
 
+	hk_assert(!unfilled);
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+			with_room += s->longest[slot] != 0;
 		if (!s->medium)
 			continue;
-		with_slots++;
 		check_slots(s);
 		check_purged(s);
 	}
-	for (unsigned i = 0; i < LISTS; i++) {
-		hk_assert(!lists[i] == !(listed >> i & 1));
-		for (struct hk_superslab *s = lists[i]; s; s = s->medium_next) {
-			hk_assert(list_for(s->longest) == i && s->medium);
+	for (unsigned i = 0; i < LIST_WORDS * 64; i++) {
+		hk_assert(!lists[i] == !(listed[i / 64] >> i % 64 & 1));
+		for (struct hk_room *room = lists[i]; room; room = room->next) {
+			struct hk_superslab *s = superslab_of(room);
+
+			hk_assert(list_for(s->longest[room - s->room]) == i && s->medium);
 			on_lists++;
 		}
 	}
-	hk_assert(with_slots == on_lists);
+	hk_assert(with_room == on_lists);
 }

@@ -156,7 +156,7 @@ static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t 
 	else if (!empty && superslab->empty)
 		dirty_remove(superslab);
 	list_remove(superslab);
-	superslab->active = active;
+	atomic_store_explicit(&superslab->active, active, memory_order_relaxed);
 	superslab->empty = empty;
 	superslab->unused = unused;
 	superslab->busy = busy;
@@ -369,6 +369,24 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	if (huge)
 		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
 	return &superslab->slab[slot];
+}
+
+bool hk_pool_claim(struct hk_superslab *superslab, unsigned slot, unsigned slots,
+		   unsigned kind, uint32_t *dirty)
+{
+	uint32_t run = run_mask(slot, slots);
+	bool free;
+
+	hk_lock(&hk_pool_lock);
+	free = ((superslab->empty | superslab->unused) & run) == run;
+	if (free) {
+		*dirty = superslab->empty & run;
+		hk_pulse_take(slots - (size_t)__builtin_popcount(*dirty), kept_slots());
+		activate(superslab, slot, slots, kind);
+		hk_pulse_look(kept_slots());
+	}
+	hk_unlock(&hk_pool_lock);
+	return free;
 }
 
 /* ---- giving back ---- */

@@ -11,7 +11,7 @@
  *
  * A slot's states, who changes them and under what:
  *
- *               pool_take                       slab or MEDIUM slot empty: pool_give
+ *               pool_take, pool_claim           slab or MEDIUM slot empty: pool_give
  *     UNUSED ---------------->  ACTIVE  ------------------------------------> EMPTY
  *       ^                       |  ^  ^                                       ^ |
  *       |             spare_keep|  |  +------------- pool_take ---------------|-+
@@ -38,8 +38,8 @@
  *          +------------------------+------------------+----------------------+
  *                       no slot of it is ACTIVE or BUSY any more
  *
- * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, FREE
- * ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
+ * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, or to a
+ * medium block for which the room there is the least that will do; FREE ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
  * stays what it was, so that a slab that comes and goes changes nothing.
  *
  * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: for a slab the
@@ -86,7 +86,7 @@ struct hk_slab {
 	uint16_t blocks; /* in the run; or HK_GRAINS */
 	uint16_t used;   /* not set in the bitmap: live, or in a magazine */
 	uint16_t colour; /* offset of the first block, in bytes */
-	uint16_t hint; /* no free block in the bitmap's words below this; or: see medium.h */
+	uint16_t hint;   /* no free block in the bitmap's words below this */
 	uint16_t fresh;  /* blocks (grains) from here on were never handed out */
 	bool zero : 1;   /* and those read as zero */
 	bool purged : 1; /* some of its pages are: see sparse.h */
@@ -100,6 +100,11 @@ struct hk_slab {
 _Static_assert(sizeof(struct hk_slab) == 64,
 	       "a slab's fields and bitmap are one cache line");
 
+/* A slot, in the list of those with as long a run of room (grains.h). */
+struct hk_room {
+	struct hk_room *next, *previous;
+};
+
 struct hk_superslab {
 	struct hk_slab slab[HK_SLOTS];
 	char *base;
@@ -107,7 +112,9 @@ struct hk_superslab {
 	struct hk_superslab *dirty_next,
 		*dirty_previous; /* in the list of those with EMPTY slots */
 	struct hk_superslab *all_next, *all_previous;
-	uint32_t active, empty, unused, busy; /* masks of slots */
+	/* Masks of slots; the first is a hint to those who do not hold the pool's lock. */
+	_Atomic uint32_t active;
+	uint32_t empty, unused, busy;
 	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
 	_Atomic uint16_t use; /* sum of the weights of its slabs */
 	_Atomic uint8_t tier;
@@ -122,11 +129,11 @@ struct hk_superslab {
 	void *blocks;              /* debug library: the records of block.h, */
 	uint16_t colour[HK_SLOTS]; /* and the slabs' colours, in few lines */
 	/* Under the lock of medium.h, as the grains of its slots are. */
-	struct hk_superslab *medium_next, *medium_previous; /* in the list by longest */
-	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM */
-	uint16_t longest;        /* no more neighbouring grains than this are free */
+	_Atomic uint32_t medium;       /* mask of the slots that are MEDIUM */
+	uint16_t longest[HK_SLOTS];    /* by where it begins, a run of room: grains.h */
+	struct hk_room room[HK_SLOTS]; /* the same slots' places in the lists */
 	_Atomic uint64_t last[HK_SLOTS][HK_GRAINS / 64]; /* a block ends there */
-	char pad[4096 - 2048 - 104 - 128 - 24 - 64 - 24 - 1024];
+	char pad[4096 - 2048 - 104 - 128 - 24 - 64 - 72 - 512 - 1024];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
