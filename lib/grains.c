@@ -14,6 +14,9 @@
 /* Of each list so many slots are tried. */
 #define TRIES 16
 
+/* A block's lines in the record are called for by so many slots. */
+#define CALLED_FOR 6
+
 _Static_assert(HK_BITMAP_INLINE_WORDS == HK_GRAIN_WORDS,
 	       "the free grains of a slot take the place of a slab's free blocks");
 
@@ -50,6 +53,19 @@ static unsigned next_list(unsigned n)
 	while (!rest && ++word < LIST_WORDS)
 		rest = listed[word];
 	return rest ? word * 64 + (unsigned)__builtin_ctzl(rest) : LIST_WORDS * 64;
+}
+
+void hk_grains_call_for(const struct hk_superslab *superslab, unsigned slot)
+{
+	__builtin_prefetch(&superslab->base, 1);
+	__builtin_prefetch(superslab->longest, 1);
+	__builtin_prefetch(&superslab->purged[slot], 1);
+	__builtin_prefetch(&superslab->idle[slot], 1);
+	for (unsigned end = slot + CALLED_FOR; slot < end && slot < HK_SLOTS; slot++) {
+		__builtin_prefetch(&superslab->slab[slot], 1);
+		if (slot % 2 == 0 || slot + CALLED_FOR == end)
+			__builtin_prefetch(superslab->last[slot], 1);
+	}
 }
 
 static struct hk_superslab *superslab_of(const struct hk_room *room)
@@ -96,6 +112,43 @@ static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned 
 
 /* ---- runs of room ---- */
 
+/* Where the run of this grain, which is room, ends; slots of the pool's at a step. */
+static unsigned room_end(const struct hk_superslab *superslab, unsigned grain)
+{
+	do {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_from(superslab, hk_taken_bits, grain);
+		else
+			grain = (grain / HK_GRAINS + 1) * HK_GRAINS;
+	} while (grain < HK_ALL_GRAINS && hk_grain_has(superslab, hk_room_bits, grain));
+	return grain;
+}
+
+/* Where it begins. */
+static unsigned room_begin(const struct hk_superslab *superslab, unsigned grain)
+{
+	for (;;) {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_below(superslab, hk_taken_bits, grain);
+		else
+			grain = grain / HK_GRAINS * HK_GRAINS;
+		if (!grain || !hk_grain_has(superslab, hk_room_bits, grain - 1))
+			return grain;
+		grain--;
+	}
+}
+
+/* The first grain that is room from this one on in its slot, or the slot's end. */
+static unsigned next_room(const struct hk_superslab *superslab, unsigned grain,
+			  unsigned end)
+{
+	unsigned slot = end / HK_GRAINS - 1;
+
+	if (hk_grains_in(superslab, slot))
+		return hk_grain_between(superslab, hk_free_bits, grain, end);
+	return grain < end && hk_grain_has(superslab, hk_room_bits, grain) ? grain : end;
+}
+
 /* The run of this grain, if that is room, is a new one. */
 static void note_run(struct hk_superslab *superslab, unsigned grain)
 {
@@ -103,8 +156,8 @@ static void note_run(struct hk_superslab *superslab, unsigned grain)
 
 	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_room_bits, grain))
 		return;
-	first = hk_grain_below(superslab, hk_wall_bits, grain);
-	end = hk_grain_from(superslab, hk_wall_bits, grain);
+	first = room_begin(superslab, grain);
+	end = room_end(superslab, grain);
 	slot = first / HK_GRAINS;
 	if (end - first > superslab->longest[slot])
 		set_longest(superslab, slot, end - first);
@@ -125,11 +178,12 @@ static unsigned find_in_slot(const struct hk_superslab *superslab, unsigned slot
 
 	*longest = 0;
 	/* The rest of one that began before. */
-	if (start && hk_grain_has(superslab, hk_room_bits, start - 1))
-		first = hk_grain_from(superslab, hk_wall_bits, start);
-	while ((first = hk_grain_between(superslab, hk_room_bits, first, end)) < end) {
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1) &&
+	    hk_grain_has(superslab, hk_room_bits, start))
+		first = room_end(superslab, start);
+	while ((first = next_room(superslab, first, end)) < end) {
 		unsigned aligned = (first + align - 1) & ~(align - 1);
-		unsigned after = hk_grain_from(superslab, hk_wall_bits, first);
+		unsigned after = room_end(superslab, first);
 		unsigned run = after - first;
 
 		if (aligned + n <= after && run < least) {
@@ -264,6 +318,7 @@ static struct hk_superslab *find_in_list(unsigned n, unsigned align, unsigned wh
 		unsigned slot = (unsigned)(room - superslab->room), longest;
 
 		next = room->next;
+		hk_grains_call_for(superslab, slot);
 		if (superslab->longest[slot] < n)
 			continue;
 		*grain = find_in_slot(superslab, slot, n, align, &longest);
@@ -284,16 +339,9 @@ struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 	return found;
 }
 
-/* The bits of this word that stand for grains first .. end - 1; not none. */
-static uint64_t part_of_word(unsigned word, unsigned first, unsigned end)
+static _Atomic uint64_t *last_word(struct hk_superslab *superslab, unsigned word)
 {
-	uint64_t bits = UINT64_MAX;
-
-	if (word == first / 64)
-		bits &= UINT64_MAX << first % 64;
-	if (word == (end - 1) / 64)
-		bits &= UINT64_MAX >> (63 - (end - 1) % 64);
-	return bits;
+	return &superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS];
 }
 
 /*
@@ -303,41 +351,58 @@ static uint64_t part_of_word(unsigned word, unsigned first, unsigned end)
  */
 void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 {
-	for (unsigned word = first / 64; word <= (end - 1) / 64; word++) {
-		uint64_t bits = part_of_word(word, first, end), ends = 0;
+	unsigned word = first / 64, at = end - 1;
+	uint64_t bits = UINT64_MAX << first % 64, last = (uint64_t)1 << at % 64;
 
-		if (word == (end - 1) / 64)
-			ends = (uint64_t)1 << (end - 1) % 64;
-		atomic_store_explicit(
-			&superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS],
-			(hk_last_bits(superslab, word) & ~bits) | ends,
-			memory_order_relaxed);
-	}
+	for (; word < at / 64; word++, bits = UINT64_MAX)
+		atomic_store_explicit(last_word(superslab, word),
+				      hk_last_bits(superslab, word) & ~bits,
+				      memory_order_relaxed);
+	bits &= last - 1;
+	atomic_store_explicit(last_word(superslab, word),
+			      (hk_last_bits(superslab, word) & ~bits) | last,
+			      memory_order_relaxed);
+}
+
+/* These bits of a word, which are as in before. */
+HK_INLINE void flip(struct hk_superslab *superslab, unsigned word, uint64_t bits,
+		    uint64_t before)
+{
+	struct hk_slab *slab = &superslab->slab[word / HK_GRAIN_WORDS];
+	_Atomic uint64_t *grains = &slab->grains[word % HK_GRAIN_WORDS];
+	uint64_t now = atomic_load_explicit(grains, memory_order_relaxed);
+
+	hk_assert(!((now ^ before) & bits));
+	atomic_store_explicit(grains, now ^ bits, memory_order_release);
 }
 
 void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end,
 		    bool is_free)
 {
-	for (unsigned word = first / 64; word <= (end - 1) / 64; word++) {
-		struct hk_slab *slab = &superslab->slab[word / HK_GRAIN_WORDS];
-		uint64_t bits = part_of_word(word, first, end),
-			 before = hk_free_bits(superslab, word);
+	uint64_t before = is_free ? 0 : UINT64_MAX, bits = UINT64_MAX << first % 64;
+	unsigned word = first / 64, last = (end - 1) / 64;
 
-		hk_assert((before & bits) == (is_free ? 0 : bits));
-		atomic_store_explicit(&slab->grains[word % HK_GRAIN_WORDS], before ^ bits,
-				      memory_order_release);
-	}
+	for (; word < last; word++, bits = UINT64_MAX)
+		flip(superslab, word, bits, before);
+	flip(superslab, word, bits & UINT64_MAX >> (63 - (end - 1) % 64), before);
 }
 
-/* So many grains of a slot have been taken; or, less than none, given back. */
-static void count_used(struct hk_slab *slab, int grains)
+/*
+ * So many grains of a slot have been taken; or, less than none, given back.  What that changes of
+ * its SuperSlab's use; the caller tells hk_pool_use().
+ */
+static int count_used(struct hk_slab *slab, int grains)
 {
-	int before = (int)hk_slab_weight(slab), after;
+	int before = (int)hk_slab_weight(slab);
 
 	slab->used = (uint16_t)(slab->used + grains);
-	after = (int)hk_slab_weight(slab);
-	if (after != before)
-		hk_pool_use(hk_slab_superslab(slab), after - before);
+	return (int)hk_slab_weight(slab) - before;
+}
+
+static void use(struct hk_superslab *superslab, int change)
+{
+	if (change)
+		hk_pool_use(superslab, change);
 }
 
 /* A part of a run, that which lies in one slot: its grains from first to end - 1. */
@@ -390,22 +455,21 @@ static bool touch(const struct part *part)
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		     bool *zero)
 {
-	unsigned begin = hk_grain_below(superslab, hk_wall_bits, first) / HK_GRAINS;
+	unsigned begin = room_begin(superslab, first) / HK_GRAINS;
 	unsigned grain = first;
 	struct part part;
+	int change = 0;
 
 	*zero = true;
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
 	while (next_part(superslab, &grain, first + n, &part)) {
 		*zero &= touch(&part);
-		count_used(part.slab, (int)(part.end - part.first));
+		change += count_used(part.slab, (int)(part.end - part.first));
 	}
 	/* Until now they counted as full, so that the SuperSlab did not look DRAINING. */
-	if (unfilled) {
-		hk_pool_use(superslab, -(int)(unfilled * HK_SLOT_WEIGHT));
-		unfilled = 0;
-	}
+	use(superslab, change - (int)(unfilled * HK_SLOT_WEIGHT));
+	unfilled = 0;
 	look(superslab, begin);
 	if ((first + n) / HK_GRAINS != begin)
 		note_run(superslab, first + n);
@@ -413,6 +477,19 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 }
 
 /* ---- giving back ---- */
+
+/* Neighbours go as one run. */
+static bool give_slots(struct hk_superslab *superslab, unsigned first, unsigned slots)
+{
+	struct hk_slab *slab = &superslab->slab[first];
+
+	for (unsigned i = 1; i < slots; i++) {
+		slab[i].former = slab[i].kind;
+		slab[i].kind = HK_KIND_NONE;
+	}
+	slab->slots = (uint8_t)slots;
+	return hk_pool_give(slab);
+}
 
 /*
  * These grains are free again; those of their slots that are all free go to the pool.  After the
@@ -434,8 +511,13 @@ static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 	stays = superslab->medium != 0;
 	if (!stays)
 		forget_runs(superslab);
-	for (; leaving; leaving &= leaving - 1)
-		tidy |= hk_pool_give(&superslab->slab[__builtin_ctz(leaving)]);
+	while (leaving) {
+		unsigned slot = (unsigned)__builtin_ctz(leaving), slots;
+
+		slots = (unsigned)__builtin_ctzl(~(uint64_t)(leaving >> slot));
+		leaving &= slots < HK_SLOTS ? ~(((1u << slots) - 1) << slot) : 0;
+		tidy |= give_slots(superslab, slot, slots);
+	}
 	if (stays)
 		note_run(superslab, first);
 	return tidy;
@@ -445,12 +527,14 @@ bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
 {
 	unsigned grain = first;
 	struct part part;
+	int change = 0;
 
 	hk_block_gone(hk_grain_address(superslab, first));
 	hk_registry_set_window(hk_grain_address(superslab, first), HK_KIND_MEDIUM);
 	hk_grains_mark(superslab, first, first + n, true);
 	while (next_part(superslab, &grain, first + n, &part))
-		count_used(part.slab, (int)part.first - (int)part.end);
+		change += count_used(part.slab, (int)part.first - (int)part.end);
+	use(superslab, change);
 	return settle(superslab, first, first + n);
 }
 
@@ -536,7 +620,8 @@ void hk_grains_hold(struct hk_superslab *superslab, const uint16_t *held)
 		if (!next_pages(held, &next, &ignored) || next > end)
 			hk_grains_end(superslab, end - 1, end);
 		hk_grains_mark(superslab, grain, end, false);
-		count_used(&superslab->slab[grain / HK_GRAINS], (int)(end - grain));
+		use(superslab,
+		    count_used(&superslab->slab[grain / HK_GRAINS], (int)(end - grain)));
 	}
 }
 
@@ -548,7 +633,8 @@ bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 	holding = NULL;
 	for (; next_pages(held, &grain, &end); grain = end) {
 		hk_grains_mark(superslab, grain, end, true);
-		count_used(&superslab->slab[grain / HK_GRAINS], (int)grain - (int)end);
+		use(superslab, count_used(&superslab->slab[grain / HK_GRAINS],
+					  (int)grain - (int)end));
 	}
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		unsigned gone = atomic_load_explicit(&superslab->purged[slot],

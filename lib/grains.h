@@ -137,6 +137,12 @@ static inline char *hk_grain_address(const struct hk_superslab *superslab, unsig
 	return superslab->base + ((size_t)grain << HK_GRAIN_SHIFT);
 }
 
+/*
+ * Call for the lines of the record that blocks here are in, while something else is seen to: of a
+ * heap in which blocks of many pages live they are in no cache near.
+ */
+void hk_grains_call_for(const struct hk_superslab *superslab, unsigned slot);
+
 /* ---- runs ---- */
 
 /* The lowest n free grains from this one on that are neighbours; HK_ALL_GRAINS: there are none. */

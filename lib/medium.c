@@ -345,6 +345,7 @@ void hk_medium_free(void *block, const char *function)
 	unsigned grains;
 	bool tidy;
 
+	hk_grains_call_for(superslab, hk_grain_of(block) / HK_GRAINS);
 	hk_lock(&hk_medium_lock);
 	grains = is_start(superslab, block) ? length(superslab, hk_grain_of(block)) : 0;
 	if (HK_UNLIKELY(!grains || class_of(grains) ||

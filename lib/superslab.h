@@ -107,17 +107,23 @@ struct hk_room {
 
 struct hk_superslab {
 	struct hk_slab slab[HK_SLOTS];
+	/* One line: what a search, a claim and a gift look at. */
 	char *base;
 	struct hk_superslab *next, *previous; /* in the pool's list by free slots */
-	struct hk_superslab *dirty_next,
-		*dirty_previous; /* in the list of those with EMPTY slots */
-	struct hk_superslab *all_next, *all_previous;
 	/* Masks of slots; the first is a hint to those who do not hold the pool's lock. */
 	_Atomic uint32_t active;
 	uint32_t empty, unused, busy;
-	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
+	uint8_t free_slots,
+		empty_slots;  /* popcount(empty | unused), the list it is on; of empty */
 	_Atomic uint16_t use; /* sum of the weights of its slabs */
 	_Atomic uint8_t tier;
+	bool huge;               /* huge pages are asked for */
+	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM, under their lock */
+	/* By where it begins, a run of room, under the same; a line: grains.h. */
+	_Alignas(64) uint16_t longest[HK_SLOTS];
+	struct hk_superslab *dirty_next,
+		*dirty_previous; /* in the list of those with EMPTY slots */
+	struct hk_superslab *all_next, *all_previous;
 	uint64_t dirty_since;  /* when its oldest EMPTY slot became so, in ms */
 	uint64_t cached_bytes; /* scratch of the walk in stats.c */
 	uint64_t cached_blocks;
@@ -125,20 +131,19 @@ struct hk_superslab {
 	_Atomic uint16_t purged[HK_SLOTS];
 	uint16_t idle[HK_SLOTS];
 	uint64_t idle_since;       /* when that was seen, in ms; 0: nothing was */
-	bool huge;                 /* huge pages are asked for */
 	void *blocks;              /* debug library: the records of block.h, */
 	uint16_t colour[HK_SLOTS]; /* and the slabs' colours, in few lines */
 	/* Under the lock of medium.h, as the grains of its slots are. */
-	_Atomic uint32_t medium;       /* mask of the slots that are MEDIUM */
-	uint16_t longest[HK_SLOTS];    /* by where it begins, a run of room: grains.h */
-	struct hk_room room[HK_SLOTS]; /* the same slots' places in the lists */
+	struct hk_room room[HK_SLOTS]; /* places in the lists by longest */
 	_Atomic uint64_t last[HK_SLOTS][HK_GRAINS / 64]; /* a block ends there */
-	char pad[4096 - 2048 - 104 - 128 - 24 - 64 - 72 - 512 - 1024];
+	char pad[4096 - 2048 - 64 - 64 - 56 - 128 - 8 - 8 - 64 - 512 - 1024];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
 
 #define HK_SUPERSLAB_RECORD_SHIFT 16
+_Static_assert(offsetof(struct hk_superslab, longest) == 2048 + 64,
+	       "what is on one line");
 _Static_assert(offsetof(struct hk_superslab, bitmap) == 4096,
 	       "slabs and masks share a page");
 _Static_assert(sizeof(struct hk_superslab) <= (size_t)1 << HK_SUPERSLAB_RECORD_SHIFT,
