@@ -216,10 +216,23 @@ static void look(struct hk_superslab *superslab, unsigned slot)
 	seen(superslab, slot, longest);
 }
 
+/* And at all that there are, from one to the next. */
 static void look_everywhere(struct hk_superslab *superslab)
 {
-	for (unsigned slot = 0; slot < HK_SLOTS; slot++)
-		look(superslab, slot);
+	uint16_t longest[HK_SLOTS] = { 0 };
+	unsigned grain = 0, slot, end;
+
+	for (slot = 0; slot < HK_SLOTS; slot = grain / HK_GRAINS) {
+		grain = next_room(superslab, grain, (slot + 1) * HK_GRAINS);
+		if (grain == (slot + 1) * HK_GRAINS)
+			continue;
+		end = room_end(superslab, grain);
+		if (end - grain > longest[slot])
+			longest[slot] = (uint16_t)(end - grain);
+		grain = end;
+	}
+	for (slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, longest[slot]);
 }
 
 static void forget_runs(struct hk_superslab *superslab)
