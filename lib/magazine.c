@@ -406,6 +406,8 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	}
 	hk_classes[size_class].refills++;
 	hk_unlock(&hk_classes[size_class].lock);
+	if (hk_class_is_medium(size_class))
+		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
 	hk_timing_end(HK_TIMED_REFILL, start);
 	return block;
 }

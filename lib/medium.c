@@ -292,8 +292,10 @@ void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zer
 	if (!align)
 		align = 1;
 	block = place(size_class, NULL, false, grains, align, zero);
-	if (block)
+	if (block) {
+		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
 		return block;
+	}
 	run = hk_pool_take(HK_KIND_MEDIUM, (grains + HK_GRAINS - 1) / HK_GRAINS,
 			   align > HK_GRAINS ? align / HK_GRAINS : 1, last_try,
 			   &run_zero);

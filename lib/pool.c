@@ -395,6 +395,20 @@ bool hk_pool_claim(struct hk_superslab *superslab, unsigned slot, unsigned slots
 	return free;
 }
 
+void hk_pool_ask_for_huge_pages(struct hk_superslab *superslab)
+{
+	uint32_t active = atomic_load_explicit(&superslab->active, memory_order_relaxed);
+	bool huge;
+
+	if (HK_LIKELY(hk_config_thp() == HK_THP_NEVER) || active != HK_ALL_SLOTS)
+		return;
+	hk_lock(&hk_pool_lock);
+	huge = hk_superslab_wants_huge_pages(superslab);
+	hk_unlock(&hk_pool_lock);
+	if (huge)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
+}
+
 /* ---- giving back ---- */
 
 static bool too_many_cached(void)

@@ -852,6 +852,38 @@ START_TEST(filling_is_not_draining)
 }
 END_TEST
 
+/* ---- huge pages ---- */
+
+/* By a block that claims the last slots of a SuperSlab, beyond the classes or of one. */
+START_TEST(a_dense_superslab_is_asked_for_huge_pages)
+{
+	struct hk_superslab *superslab;
+	char *b[3];
+
+	set_option("thp", "dense");
+	b[0] = allocate(HK_MEDIUM_MAX);
+	superslab = hk_registry_owner(b[0]);
+	b[1] = allocate(900 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[1]), superslab);
+	ck_assert(!superslab->huge);
+	b[2] = allocate(100 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[2]), superslab);
+	ck_assert(superslab->huge);
+	drop_all(b, 3);
+	release_all();
+	b[0] = allocate(HK_MEDIUM_MAX);
+	superslab = hk_registry_owner(b[0]);
+	b[1] = allocate(960 * KIB);
+	ck_assert(!superslab->huge);
+	b[2] = malloc(40 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[2]), superslab);
+	ck_assert(superslab->huge);
+	free(b[2]);
+	drop_all(b, 2);
+	set_option("thp", "never");
+}
+END_TEST
+
 /* ---- no memory ---- */
 
 /* What fits is had without the kernel; then nothing, and nothing is lost. */
@@ -1660,6 +1692,7 @@ int main(void)
 	tcase_add_test(tcase, a_tick_sees_both_kinds_of_slots);
 	tcase_add_test(tcase, a_slot_counts_by_the_eighths_in_use);
 	tcase_add_test(tcase, filling_is_not_draining);
+	tcase_add_test(tcase, a_dense_superslab_is_asked_for_huge_pages);
 	tcase_add_test(tcase, no_memory);
 	tcase_add_test(tcase, a_pointer_into_a_block);
 	tcase_add_test(tcase, a_large_one_freed_twice);
