@@ -4,183 +4,357 @@
  */
 #include "grains.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "debug/block.h"
 #include "os.h"
 #include "pool.h"
 
-/* Of each list so many SuperSlabs are tried. */
+/* Of each list so many slots are tried. */
 #define TRIES 16
+
+/* A block's lines in the record are called for by so many slots. */
+#define CALLED_FOR 6
 
 _Static_assert(HK_BITMAP_INLINE_WORDS == HK_GRAIN_WORDS,
 	       "the free grains of a slot take the place of a slab's free blocks");
 
-/* Four lists to a doubling of longest; and a bit for each that is not empty. */
-#define LISTS 64
-static struct hk_superslab *lists[LISTS];
-static uint64_t listed;
+/* Sixteen lists to a doubling of the run; and a bit for each that is not empty. */
+#define LIST_FOR_ALL 160
+#define LIST_WORDS (LIST_FOR_ALL / 64 + 1)
+static struct hk_room *lists[LIST_WORDS * 64];
+static uint64_t listed[LIST_WORDS];
 
-/* ---- lists by the longest free run ---- */
+/* So many slots were attached that count as full until something is taken of them. */
+static unsigned unfilled;
+
+/* ---- lists by the longest run ---- */
 
 static unsigned list_for(unsigned grains)
 {
 	unsigned log;
 
-	if (grains < 8)
+	if (grains < 16)
 		return grains;
 	log = 31 - (unsigned)__builtin_clz(grains);
-	return 4 * (log - 1) + (grains >> (log - 2) & 3);
+	return 16 * (log - 3) + (grains >> (log - 4) & 15);
 }
 
-static void list(struct hk_superslab *superslab, unsigned longest)
+/* The first list from this one on that is not empty, or one beyond the last. */
+static unsigned next_list(unsigned n)
 {
-	unsigned n = list_for(longest);
+	unsigned word = n / 64;
+	uint64_t rest;
 
-	superslab->longest = (uint16_t)longest;
-	superslab->medium_previous = NULL;
-	superslab->medium_next = lists[n];
-	if (lists[n])
-		lists[n]->medium_previous = superslab;
-	lists[n] = superslab;
-	listed |= (uint64_t)1 << n;
+	if (word >= LIST_WORDS)
+		return LIST_WORDS * 64;
+	rest = listed[word] >> n % 64 << n % 64;
+	while (!rest && ++word < LIST_WORDS)
+		rest = listed[word];
+	return rest ? word * 64 + (unsigned)__builtin_ctzl(rest) : LIST_WORDS * 64;
 }
 
-static void unlist(struct hk_superslab *superslab)
+void hk_grains_call_for(const struct hk_superslab *superslab, unsigned slot)
 {
-	unsigned n = list_for(superslab->longest);
-
-	if (superslab->medium_next)
-		superslab->medium_next->medium_previous = superslab->medium_previous;
-	if (superslab->medium_previous)
-		superslab->medium_previous->medium_next = superslab->medium_next;
-	else
-		lists[n] = superslab->medium_next;
-	if (!lists[n])
-		listed &= ~((uint64_t)1 << n);
-}
-
-static void relist(struct hk_superslab *superslab, unsigned longest)
-{
-	if (list_for(longest) == list_for(superslab->longest)) {
-		superslab->longest = (uint16_t)longest;
-		return;
+	__builtin_prefetch(&superslab->base, 1);
+	__builtin_prefetch(superslab->longest, 1);
+	__builtin_prefetch(&superslab->purged[slot], 1);
+	__builtin_prefetch(&superslab->idle[slot], 1);
+	for (unsigned end = slot + CALLED_FOR; slot < end && slot < HK_SLOTS; slot++) {
+		__builtin_prefetch(&superslab->slab[slot], 1);
+		if (slot % 2 == 0 || slot + CALLED_FOR == end)
+			__builtin_prefetch(superslab->last[slot], 1);
 	}
-	unlist(superslab);
-	list(superslab, longest);
 }
 
-/* The run of this grain, if that is free, is a new one: it may be the longest. */
+static struct hk_superslab *superslab_of(const struct hk_room *room)
+{
+	uintptr_t mask = ((uintptr_t)1 << HK_SUPERSLAB_RECORD_SHIFT) - 1;
+
+	return (struct hk_superslab *)((uintptr_t)room & ~mask);
+}
+
+static void list(struct hk_room *room, unsigned n)
+{
+	room->previous = NULL;
+	room->next = lists[n];
+	if (lists[n])
+		lists[n]->previous = room;
+	lists[n] = room;
+	listed[n / 64] |= (uint64_t)1 << n % 64;
+}
+
+static void unlist(struct hk_room *room, unsigned n)
+{
+	if (room->next)
+		room->next->previous = room->previous;
+	if (room->previous)
+		room->previous->next = room->next;
+	else
+		lists[n] = room->next;
+	if (!lists[n])
+		listed[n / 64] &= ~((uint64_t)1 << n % 64);
+}
+
+static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned grains)
+{
+	unsigned before = superslab->longest[slot];
+
+	superslab->longest[slot] = (uint16_t)grains;
+	if (list_for(before) == list_for(grains))
+		return;
+	if (before)
+		unlist(&superslab->room[slot], list_for(before));
+	if (grains)
+		list(&superslab->room[slot], list_for(grains));
+}
+
+/* ---- runs of room ---- */
+
+/* Where the run of this grain, which is room, ends; slots of the pool's at a step. */
+static unsigned room_end(const struct hk_superslab *superslab, unsigned grain)
+{
+	do {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_from(superslab, hk_taken_bits, grain);
+		else
+			grain = (grain / HK_GRAINS + 1) * HK_GRAINS;
+	} while (grain < HK_ALL_GRAINS && hk_grain_has(superslab, hk_room_bits, grain));
+	return grain;
+}
+
+/* Where it begins. */
+static unsigned room_begin(const struct hk_superslab *superslab, unsigned grain)
+{
+	for (;;) {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_below(superslab, hk_taken_bits, grain);
+		else
+			grain = grain / HK_GRAINS * HK_GRAINS;
+		if (!grain || !hk_grain_has(superslab, hk_room_bits, grain - 1))
+			return grain;
+		grain--;
+	}
+}
+
+/* The first grain that is room from this one on in its slot, or the slot's end. */
+static unsigned next_room(const struct hk_superslab *superslab, unsigned grain,
+			  unsigned end)
+{
+	unsigned slot = end / HK_GRAINS - 1;
+
+	if (hk_grains_in(superslab, slot))
+		return hk_grain_between(superslab, hk_free_bits, grain, end);
+	return grain < end && hk_grain_has(superslab, hk_room_bits, grain) ? grain : end;
+}
+
+/* The run of this grain, if that is room, is a new one. */
 static void note_run(struct hk_superslab *superslab, unsigned grain)
 {
-	unsigned first, run;
-	struct hk_slab *slab;
+	unsigned first, end, slot;
 
-	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_free_bits, grain))
+	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_room_bits, grain))
 		return;
-	first = hk_grain_below(superslab, hk_taken_bits, grain);
-	run = hk_grain_from(superslab, hk_taken_bits, grain) - first;
-	slab = &superslab->slab[first / HK_GRAINS];
-	if (run > slab->hint)
-		slab->hint = (uint16_t)run;
-	if (run > superslab->longest)
-		relist(superslab, run);
+	first = room_begin(superslab, grain);
+	end = room_end(superslab, grain);
+	slot = first / HK_GRAINS;
+	if (end - first > superslab->longest[slot])
+		set_longest(superslab, slot, end - first);
+	/* Of those that it has joined none begins here any more. */
+	while (++slot < end / HK_GRAINS)
+		set_longest(superslab, slot, 0);
+}
+
+/*
+ * The first grain at a multiple of align of the shortest run of n or more that begins in the slot;
+ * HK_ALL_GRAINS: none does.  *longest: of all that begin there.
+ */
+static unsigned find_in_slot(const struct hk_superslab *superslab, unsigned slot,
+			     unsigned n, unsigned align, unsigned *longest)
+{
+	unsigned start = slot * HK_GRAINS, end = start + HK_GRAINS, first = start;
+	unsigned found = HK_ALL_GRAINS, least = UINT_MAX;
+
+	*longest = 0;
+	/* The rest of one that began before. */
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1) &&
+	    hk_grain_has(superslab, hk_room_bits, start))
+		first = room_end(superslab, start);
+	while ((first = next_room(superslab, first, end)) < end) {
+		unsigned aligned = (first + align - 1) & ~(align - 1);
+		unsigned after = room_end(superslab, first);
+		unsigned run = after - first;
+
+		if (aligned + n <= after && run < least) {
+			found = aligned;
+			least = run;
+		}
+		if (run > *longest)
+			*longest = run;
+		first = after;
+	}
+	return found;
+}
+
+/* The longest of those that begin in the slot; one that has come to begin before is found there. */
+static void seen(struct hk_superslab *superslab, unsigned slot, unsigned longest)
+{
+	unsigned start = slot * HK_GRAINS;
+
+	set_longest(superslab, slot, longest);
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1))
+		note_run(superslab, start);
+}
+
+/* Look again at the runs that begin in the slot. */
+static void look(struct hk_superslab *superslab, unsigned slot)
+{
+	unsigned longest;
+
+	find_in_slot(superslab, slot, HK_ALL_GRAINS + 1, 1, &longest);
+	seen(superslab, slot, longest);
+}
+
+/* And at all that there are, from one to the next. */
+static void look_everywhere(struct hk_superslab *superslab)
+{
+	uint16_t longest[HK_SLOTS] = { 0 };
+	unsigned grain = 0, slot, end;
+
+	for (slot = 0; slot < HK_SLOTS; slot = grain / HK_GRAINS) {
+		grain = next_room(superslab, grain, (slot + 1) * HK_GRAINS);
+		if (grain == (slot + 1) * HK_GRAINS)
+			continue;
+		end = room_end(superslab, grain);
+		if (end - grain > longest[slot])
+			longest[slot] = (uint16_t)(end - grain);
+		grain = end;
+	}
+	for (slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, longest[slot]);
+}
+
+static void forget_runs(struct hk_superslab *superslab)
+{
+	for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, 0);
+}
+
+void hk_grains_look(struct hk_superslab *superslab, unsigned slot)
+{
+	if (superslab->medium && slot < HK_SLOTS)
+		note_run(superslab, slot * HK_GRAINS);
 }
 
 /* ---- taking ---- */
 
-/*
- * The lowest run of n grains at a multiple of align in the free runs that begin in the slot, or
- * of them from this grain on; HK_ALL_GRAINS: there is none, and of the whole slot that is noted.
- */
-static unsigned find_in_slot(struct hk_superslab *superslab, unsigned slot, unsigned from,
-			     unsigned n, unsigned align)
+unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n)
 {
-	unsigned start = slot * HK_GRAINS, end = start + HK_GRAINS, longest = 0;
-	unsigned first = from > start ? from : start;
+	unsigned first = from, after;
 
-	/* The rest of one that began before. */
-	if (first == start && start && hk_grain_has(superslab, hk_free_bits, start - 1))
-		first = hk_grain_from(superslab, hk_taken_bits, start);
-	for (; (first = hk_grain_between(superslab, hk_free_bits, first, end)) < end;) {
-		unsigned aligned = (first + align - 1) & ~(align - 1);
-		unsigned after = hk_grain_from(superslab, hk_taken_bits, first);
-
-		if (aligned + n <= after)
-			return aligned;
-		if (after - first > longest)
-			longest = after - first;
+	while ((first = hk_grain_from(superslab, hk_free_bits, first)) < HK_ALL_GRAINS) {
+		after = hk_grain_from(superslab, hk_taken_bits, first);
+		if (first + n <= after)
+			return first;
 		first = after;
 	}
-	if (from <= start)
-		superslab->slab[slot].hint = (uint16_t)longest;
 	return HK_ALL_GRAINS;
 }
 
-/*
- * The lowest free run of n grains at a multiple of align, from this grain on; HK_ALL_GRAINS: none,
- * and *longest is one that no free run exceeds.
- */
-static unsigned find_run(struct hk_superslab *superslab, unsigned from, unsigned n,
-			 unsigned align, unsigned *longest)
+static void attach(struct hk_superslab *superslab, unsigned first, unsigned slots,
+		   uint32_t dirty)
 {
-	*longest = 0;
-	for (unsigned slot = from / HK_GRAINS; slot < HK_SLOTS; slot++) {
-		const struct hk_slab *slab = &superslab->slab[slot];
-		unsigned found;
+	uint32_t mask = 0;
 
-		if (!hk_grains_in(superslab, slot))
-			continue;
-		if (slab->hint >= n) {
-			found = find_in_slot(superslab, slot, from, n, align);
-			if (found != HK_ALL_GRAINS)
-				return found;
+	for (unsigned slot = first; slot < first + slots; slot++) {
+		struct hk_slab *slab = &superslab->slab[slot];
+
+		*slab = (struct hk_slab){ .kind = HK_KIND_MEDIUM,
+					  .slots = 1,
+					  .first = (uint8_t)slot,
+					  .blocks = HK_GRAINS,
+					  .zero = !(dirty >> slot & 1) };
+		for (unsigned i = 0; i < HK_GRAIN_WORDS; i++) {
+			atomic_store_explicit(&slab->grains[i], UINT64_MAX,
+					      memory_order_relaxed);
+			atomic_store_explicit(&superslab->last[slot][i], 0,
+					      memory_order_relaxed);
 		}
-		if (slab->hint > *longest)
-			*longest = slab->hint;
+		hk_block_reset(slab);
+		mask |= (uint32_t)1 << slot;
 	}
-	return HK_ALL_GRAINS;
+	unfilled += slots;
+	atomic_store_explicit(&superslab->medium, superslab->medium | mask,
+			      memory_order_release);
 }
 
-unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n,
-			unsigned align)
+void hk_grains_attach(struct hk_slab *run, bool zero)
 {
-	unsigned ignored;
+	struct hk_superslab *superslab = hk_slab_superslab(run);
+	bool first = !superslab->medium;
+	unsigned slot = hk_slab_slot(run);
 
-	return find_run(superslab, from, n, align, &ignored);
+	attach(superslab, slot, run->slots, zero ? 0 : UINT32_MAX);
+	if (first)
+		look_everywhere(superslab);
+	else
+		note_run(superslab, slot * HK_GRAINS);
 }
 
-struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
+bool hk_grains_claim(struct hk_superslab *superslab, unsigned first, unsigned n)
 {
-	unsigned first = list_for(n), longest;
-	uint64_t left = listed >> first << first;
+	unsigned slot = first / HK_GRAINS, end = (first + n - 1) / HK_GRAINS + 1;
+	uint32_t dirty;
 
-	for (; left; left &= left - 1) {
-		struct hk_superslab *superslab = lists[__builtin_ctzl(left)], *next;
+	/* At the ends are those of which a part is taken, between them such as are not. */
+	if (slot < end && hk_grains_in(superslab, slot))
+		slot++;
+	if (slot < end && hk_grains_in(superslab, end - 1))
+		end--;
+	if (slot == end)
+		return true;
+	if (!hk_pool_claim(superslab, slot, end - slot, HK_KIND_MEDIUM, &dirty))
+		return false;
+	attach(superslab, slot, end - slot, dirty);
+	return true;
+}
 
-		for (unsigned tries = TRIES; superslab && tries--; superslab = next) {
-			next = superslab->medium_next;
-			if (superslab->longest < n)
-				continue;
-			*grain = find_run(superslab, 0, n, align, &longest);
-			if (*grain != HK_ALL_GRAINS)
-				return superslab;
-			relist(superslab, longest);
-		}
+/* In one list: the first run that will do, as they hardly differ. */
+static struct hk_superslab *find_in_list(unsigned n, unsigned align, unsigned which,
+					 unsigned *grain)
+{
+	struct hk_room *room = lists[which], *next;
+
+	for (unsigned tries = TRIES; room && tries; tries--, room = next) {
+		struct hk_superslab *superslab = superslab_of(room);
+		unsigned slot = (unsigned)(room - superslab->room), longest;
+
+		next = room->next;
+		hk_grains_call_for(superslab, slot);
+		if (superslab->longest[slot] < n)
+			continue;
+		*grain = find_in_slot(superslab, slot, n, align, &longest);
+		if (*grain != HK_ALL_GRAINS && hk_grains_claim(superslab, *grain, n))
+			return superslab;
+		seen(superslab, slot, longest);
 	}
 	return NULL;
 }
 
-/* The bits of this word that stand for grains first .. end - 1; not none. */
-static uint64_t part_of_word(unsigned word, unsigned first, unsigned end)
+struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 {
-	uint64_t bits = UINT64_MAX;
+	struct hk_superslab *found = NULL;
 
-	if (word == first / 64)
-		bits &= UINT64_MAX << first % 64;
-	if (word == (end - 1) / 64)
-		bits &= UINT64_MAX >> (63 - (end - 1) % 64);
-	return bits;
+	for (unsigned i = next_list(list_for(n)); i <= LIST_FOR_ALL && !found;
+	     i = next_list(i + 1))
+		found = find_in_list(n, align, i, grain);
+	return found;
+}
+
+static _Atomic uint64_t *last_word(struct hk_superslab *superslab, unsigned word)
+{
+	return &superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS];
 }
 
 /*
@@ -190,41 +364,58 @@ static uint64_t part_of_word(unsigned word, unsigned first, unsigned end)
  */
 void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 {
-	for (unsigned word = first / 64; word <= (end - 1) / 64; word++) {
-		uint64_t bits = part_of_word(word, first, end), ends = 0;
+	unsigned word = first / 64, at = end - 1;
+	uint64_t bits = UINT64_MAX << first % 64, last = (uint64_t)1 << at % 64;
 
-		if (word == (end - 1) / 64)
-			ends = (uint64_t)1 << (end - 1) % 64;
-		atomic_store_explicit(
-			&superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS],
-			(hk_last_bits(superslab, word) & ~bits) | ends,
-			memory_order_relaxed);
-	}
+	for (; word < at / 64; word++, bits = UINT64_MAX)
+		atomic_store_explicit(last_word(superslab, word),
+				      hk_last_bits(superslab, word) & ~bits,
+				      memory_order_relaxed);
+	bits &= last - 1;
+	atomic_store_explicit(last_word(superslab, word),
+			      (hk_last_bits(superslab, word) & ~bits) | last,
+			      memory_order_relaxed);
+}
+
+/* These bits of a word, which are as in before. */
+HK_INLINE void flip(struct hk_superslab *superslab, unsigned word, uint64_t bits,
+		    uint64_t before)
+{
+	struct hk_slab *slab = &superslab->slab[word / HK_GRAIN_WORDS];
+	_Atomic uint64_t *grains = &slab->grains[word % HK_GRAIN_WORDS];
+	uint64_t now = atomic_load_explicit(grains, memory_order_relaxed);
+
+	hk_assert(!((now ^ before) & bits));
+	atomic_store_explicit(grains, now ^ bits, memory_order_release);
 }
 
 void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end,
 		    bool is_free)
 {
-	for (unsigned word = first / 64; word <= (end - 1) / 64; word++) {
-		struct hk_slab *slab = &superslab->slab[word / HK_GRAIN_WORDS];
-		uint64_t bits = part_of_word(word, first, end),
-			 before = hk_free_bits(superslab, word);
+	uint64_t before = is_free ? 0 : UINT64_MAX, bits = UINT64_MAX << first % 64;
+	unsigned word = first / 64, last = (end - 1) / 64;
 
-		hk_assert((before & bits) == (is_free ? 0 : bits));
-		atomic_store_explicit(&slab->grains[word % HK_GRAIN_WORDS], before ^ bits,
-				      memory_order_release);
-	}
+	for (; word < last; word++, bits = UINT64_MAX)
+		flip(superslab, word, bits, before);
+	flip(superslab, word, bits & UINT64_MAX >> (63 - (end - 1) % 64), before);
 }
 
-/* So many grains of a slot have been taken; or, less than none, given back. */
-static void count_used(struct hk_slab *slab, int grains)
+/*
+ * So many grains of a slot have been taken; or, less than none, given back.  What that changes of
+ * its SuperSlab's use; the caller tells hk_pool_use().
+ */
+static int count_used(struct hk_slab *slab, int grains)
 {
-	int before = (int)hk_slab_weight(slab), after;
+	int before = (int)hk_slab_weight(slab);
 
 	slab->used = (uint16_t)(slab->used + grains);
-	after = (int)hk_slab_weight(slab);
-	if (after != before)
-		hk_pool_use(hk_slab_superslab(slab), after - before);
+	return (int)hk_slab_weight(slab) - before;
+}
+
+static void use(struct hk_superslab *superslab, int change)
+{
+	if (change)
+		hk_pool_use(superslab, change);
 }
 
 /* A part of a run, that which lies in one slot: its grains from first to end - 1. */
@@ -277,58 +468,41 @@ static bool touch(const struct part *part)
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		     bool *zero)
 {
+	unsigned begin = room_begin(superslab, first) / HK_GRAINS;
 	unsigned grain = first;
 	struct part part;
+	int change = 0;
 
 	*zero = true;
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
 	while (next_part(superslab, &grain, first + n, &part)) {
 		*zero &= touch(&part);
-		count_used(part.slab, (int)(part.end - part.first));
+		change += count_used(part.slab, (int)(part.end - part.first));
 	}
-	/* What is left of the run may begin in another slot than it did. */
-	note_run(superslab, first + n);
+	/* Until now they counted as full, so that the SuperSlab did not look DRAINING. */
+	use(superslab, change - (int)(unfilled * HK_SLOT_WEIGHT));
+	unfilled = 0;
+	look(superslab, begin);
+	if ((first + n) / HK_GRAINS != begin)
+		note_run(superslab, first + n);
 	return hk_grain_address(superslab, first);
 }
 
-void hk_grains_attach(struct hk_slab *run, bool zero)
-{
-	struct hk_superslab *superslab = hk_slab_superslab(run);
-	unsigned first = hk_slab_slot(run), end = first + run->slots;
-	uint32_t mask = 0;
-
-	for (unsigned slot = first; slot < end; slot++) {
-		struct hk_slab *slab = &superslab->slab[slot];
-
-		*slab = (struct hk_slab){ .kind = HK_KIND_MEDIUM,
-					  .slots = 1,
-					  .first = (uint8_t)slot,
-					  .blocks = HK_GRAINS,
-					  .zero = zero };
-		for (unsigned i = 0; i < HK_GRAIN_WORDS; i++) {
-			atomic_store_explicit(&slab->grains[i], UINT64_MAX,
-					      memory_order_relaxed);
-			atomic_store_explicit(&superslab->last[slot][i], 0,
-					      memory_order_relaxed);
-		}
-		hk_block_reset(slab);
-		mask |= (uint32_t)1 << slot;
-	}
-	if (!superslab->medium)
-		list(superslab, 0);
-	atomic_store_explicit(&superslab->medium, superslab->medium | mask,
-			      memory_order_release);
-	note_run(superslab, first * HK_GRAINS);
-}
-
-/* Until now the slots counted as full, so that meanwhile the SuperSlab did not look DRAINING. */
-void hk_grains_filled(struct hk_slab *run, unsigned slots)
-{
-	hk_pool_use(hk_slab_superslab(run), -(int)(slots * HK_SLOT_WEIGHT));
-}
-
 /* ---- giving back ---- */
+
+/* Neighbours go as one run. */
+static bool give_slots(struct hk_superslab *superslab, unsigned first, unsigned slots)
+{
+	struct hk_slab *slab = &superslab->slab[first];
+
+	for (unsigned i = 1; i < slots; i++) {
+		slab[i].former = slab[i].kind;
+		slab[i].kind = HK_KIND_NONE;
+	}
+	slab->slots = (uint8_t)slots;
+	return hk_pool_give(slab);
+}
 
 /*
  * These grains are free again; those of their slots that are all free go to the pool.  After the
@@ -337,7 +511,7 @@ void hk_grains_filled(struct hk_slab *run, unsigned slots)
 static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 {
 	uint32_t leaving = 0;
-	bool tidy = false;
+	bool tidy = false, stays;
 
 	for (unsigned slot = first / HK_GRAINS; slot <= (end - 1) / HK_GRAINS; slot++) {
 		if (hk_grains_in(superslab, slot) && !superslab->slab[slot].used)
@@ -346,15 +520,19 @@ static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 	if (leaving)
 		atomic_store_explicit(&superslab->medium, superslab->medium & ~leaving,
 				      memory_order_relaxed);
-	if (!superslab->medium)
-		unlist(superslab);
-	else
+	/* The SuperSlab stays only with others. */
+	stays = superslab->medium != 0;
+	if (!stays)
+		forget_runs(superslab);
+	while (leaving) {
+		unsigned slot = (unsigned)__builtin_ctz(leaving), slots;
+
+		slots = (unsigned)__builtin_ctzl(~(uint64_t)(leaving >> slot));
+		leaving &= slots < HK_SLOTS ? ~(((1u << slots) - 1) << slot) : 0;
+		tidy |= give_slots(superslab, slot, slots);
+	}
+	if (stays)
 		note_run(superslab, first);
-	/* Without those slots, what is free behind them is a run of its own. */
-	for (uint32_t left = superslab->medium ? leaving : 0; left; left &= left - 1)
-		note_run(superslab, ((unsigned)__builtin_ctz(left) + 1) * HK_GRAINS);
-	for (; leaving; leaving &= leaving - 1)
-		tidy |= hk_pool_give(&superslab->slab[__builtin_ctz(leaving)]);
 	return tidy;
 }
 
@@ -362,12 +540,14 @@ bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
 {
 	unsigned grain = first;
 	struct part part;
+	int change = 0;
 
 	hk_block_gone(hk_grain_address(superslab, first));
 	hk_registry_set_window(hk_grain_address(superslab, first), HK_KIND_MEDIUM);
 	hk_grains_mark(superslab, first, first + n, true);
 	while (next_part(superslab, &grain, first + n, &part))
-		count_used(part.slab, (int)part.first - (int)part.end);
+		change += count_used(part.slab, (int)part.first - (int)part.end);
+	use(superslab, change);
 	return settle(superslab, first, first + n);
 }
 
@@ -453,19 +633,21 @@ void hk_grains_hold(struct hk_superslab *superslab, const uint16_t *held)
 		if (!next_pages(held, &next, &ignored) || next > end)
 			hk_grains_end(superslab, end - 1, end);
 		hk_grains_mark(superslab, grain, end, false);
-		count_used(&superslab->slab[grain / HK_GRAINS], (int)(end - grain));
+		use(superslab,
+		    count_used(&superslab->slab[grain / HK_GRAINS], (int)(end - grain)));
 	}
 }
 
 bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 		      const uint16_t *purged)
 {
-	unsigned grain = 0, end, longest;
+	unsigned grain = 0, end;
 
 	holding = NULL;
 	for (; next_pages(held, &grain, &end); grain = end) {
 		hk_grains_mark(superslab, grain, end, true);
-		count_used(&superslab->slab[grain / HK_GRAINS], (int)grain - (int)end);
+		use(superslab, count_used(&superslab->slab[grain / HK_GRAINS],
+					  (int)grain - (int)end));
 	}
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		unsigned gone = atomic_load_explicit(&superslab->purged[slot],
@@ -476,24 +658,43 @@ bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 					      (uint16_t)(gone | purged[slot]),
 					      memory_order_relaxed);
 	}
-	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
-		if (hk_grains_in(superslab, slot))
-			superslab->slab[slot].hint = UINT16_MAX;
-	}
-	find_run(superslab, 0, HK_ALL_GRAINS + 1, 1, &longest);
-	relist(superslab, longest);
+	look_everywhere(superslab);
 	return settle(superslab, 0, HK_ALL_GRAINS);
 }
 
 /* ---- invariants ---- */
 
+/* Has the pool given the slot away, and nobody been told of it? */
+static bool is_on_its_way(const struct hk_superslab *superslab, unsigned slot)
+{
+	const struct hk_slab *slab = &superslab->slab[superslab->slab[slot].first];
+
+	return slab->kind && !slab->blocks;
+}
+
+/* The run that begins at this grain, or some part of the room that it belongs to, is listed. */
+static bool is_known(const struct hk_superslab *superslab, unsigned grain)
+{
+	unsigned first = hk_grain_below(superslab, hk_wall_bits, grain);
+	unsigned end = hk_grain_from(superslab, hk_taken_bits, grain);
+
+	if (first && first % HK_GRAINS == 0 &&
+	    is_on_its_way(superslab, first / HK_GRAINS - 1))
+		return true;
+	for (unsigned slot = first / HK_GRAINS; slot <= grain / HK_GRAINS; slot++) {
+		if (superslab->longest[slot] >= end - grain)
+			return true;
+	}
+	return false;
+}
+
 static void check_slots(struct hk_superslab *superslab)
 {
-	unsigned longest = 0;
+	unsigned grain = 0;
 
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		struct hk_slab *slab = &superslab->slab[slot];
-		unsigned taken = 0, hint = slab->hint;
+		unsigned taken = 0;
 
 		if (!hk_grains_in(superslab, slot))
 			continue;
@@ -502,14 +703,11 @@ static void check_slots(struct hk_superslab *superslab)
 			taken += (unsigned)__builtin_popcountl(
 				hk_used_bits(superslab, slot * HK_GRAIN_WORDS + i));
 		hk_assert(slab->used && slab->used == taken);
-		hk_assert(find_in_slot(superslab, slot, 0, HK_ALL_GRAINS + 1, 1) ==
-			  HK_ALL_GRAINS);
-		hk_assert(slab->hint <= hint);
-		slab->hint = (uint16_t)hint;
-		if (hint > longest)
-			longest = hint;
 	}
-	hk_assert(longest <= superslab->longest);
+	while ((grain = hk_grain_from(superslab, hk_free_bits, grain)) < HK_ALL_GRAINS) {
+		hk_assert(is_known(superslab, grain));
+		grain = hk_grain_from(superslab, hk_taken_bits, grain);
+	}
 }
 
 /* A purged page has only free grains. */
@@ -529,21 +727,25 @@ static void check_purged(struct hk_superslab *superslab)
 
 void hk_grains_check(void)
 {
-	size_t with_slots = 0, on_lists = 0;
+	size_t with_room = 0, on_lists = 0;
 
+	hk_assert(!unfilled);
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+			with_room += s->longest[slot] != 0;
 		if (!s->medium)
 			continue;
-		with_slots++;
 		check_slots(s);
 		check_purged(s);
 	}
-	for (unsigned i = 0; i < LISTS; i++) {
-		hk_assert(!lists[i] == !(listed >> i & 1));
-		for (struct hk_superslab *s = lists[i]; s; s = s->medium_next) {
-			hk_assert(list_for(s->longest) == i && s->medium);
+	for (unsigned i = 0; i < LIST_WORDS * 64; i++) {
+		hk_assert(!lists[i] == !(listed[i / 64] >> i % 64 & 1));
+		for (struct hk_room *room = lists[i]; room; room = room->next) {
+			struct hk_superslab *s = superslab_of(room);
+
+			hk_assert(list_for(s->longest[room - s->room]) == i && s->medium);
 			on_lists++;
 		}
 	}
-	hk_assert(with_slots == on_lists);
+	hk_assert(with_room == on_lists);
 }

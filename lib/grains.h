@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * grains.h - the MEDIUM slots of a SuperSlab: which grains are free, which end a block, and where
- * a run of free ones is.
+ * a run of room is.
  *
  * What the bits mean, and the invariants, are in medium.h, whose lock guards all of this; the
- * caller holds it, but to read bits.  Of the lists that say which SuperSlab has room this is the
- * owner.  Takes the pool's lock where a slot's weight changes and where one goes back.
+ * caller holds it, but to read bits.  Of the lists that say which slot has room this is the owner.
+ * Takes the pool's lock where a slot's weight changes, comes, or goes back.
  */
 #ifndef HK_GRAINS_H
 #define HK_GRAINS_H
@@ -40,6 +40,24 @@ static inline uint64_t hk_last_bits(const struct hk_superslab *superslab, unsign
 	return atomic_load_explicit(
 		&superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS],
 		memory_order_relaxed);
+}
+
+/* Free, or the pool's, as far as is seen without its lock. */
+static inline uint64_t hk_room_bits(const struct hk_superslab *superslab, unsigned word)
+{
+	unsigned slot = word / HK_GRAIN_WORDS;
+
+	if (hk_grains_in(superslab, slot))
+		return hk_free_bits(superslab, word);
+	return atomic_load_explicit(&superslab->active, memory_order_relaxed) >> slot & 1
+		       ? 0
+		       : UINT64_MAX;
+}
+
+/* Where a run of them ends. */
+static inline uint64_t hk_wall_bits(const struct hk_superslab *superslab, unsigned word)
+{
+	return ~hk_room_bits(superslab, word);
 }
 
 /* Where a run of free grains ends. */
@@ -119,17 +137,25 @@ static inline char *hk_grain_address(const struct hk_superslab *superslab, unsig
 	return superslab->base + ((size_t)grain << HK_GRAIN_SHIFT);
 }
 
+/*
+ * Call for the lines of the record that blocks here are in, while something else is seen to: of a
+ * heap in which blocks of many pages live they are in no cache near.
+ */
+void hk_grains_call_for(const struct hk_superslab *superslab, unsigned slot);
+
 /* ---- runs ---- */
 
-/*
- * The lowest free run of n grains at a multiple of align, from this grain on; HK_ALL_GRAINS: there
- * is none.
- */
-unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n,
-			unsigned align);
+/* The lowest n free grains from this one on that are neighbours; HK_ALL_GRAINS: there are none. */
+unsigned hk_grains_find(struct hk_superslab *superslab, unsigned from, unsigned n);
 
-/* The SuperSlab whose longest free run is the least that will do, and where in it; or NULL. */
+/*
+ * The least room that will do for so many grains at a multiple of align, now free grains all of
+ * them; the SuperSlab, and where in it; NULL: there is none.  The caller takes them at once.
+ */
 struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain);
+
+/* Make these free grains, which are room.  false: others have taken some of them. */
+bool hk_grains_claim(struct hk_superslab *superslab, unsigned first, unsigned n);
 
 /* They are free; they become one block, or more of the block that ends before them. */
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
@@ -150,10 +176,12 @@ void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end
 
 /*
  * A run from the pool becomes MEDIUM slots, each by itself.  They are free; the caller takes of
- * each of them at once, and then says so by the other, with the number of slots.
+ * each of them at once.
  */
 void hk_grains_attach(struct hk_slab *run, bool zero);
-void hk_grains_filled(struct hk_slab *run, unsigned slots);
+
+/* The slot has become the pool's, or a class's: the run of room there, or behind it, is another. */
+void hk_grains_look(struct hk_superslab *superslab, unsigned slot);
 
 /* ---- for a pass of sparse.c ---- */
 

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "depot.h"
 #include "fatal.h"
+#include "medium.h"
 #include "os.h"
 #include "pool.h"
 #include "sets.h"
@@ -272,6 +273,16 @@ static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, boo
 	return batch->neighbours || batch->blocks;
 }
 
+/* A run from the pool that nobody has used. */
+static void give_back(struct hk_slab *slab)
+{
+	struct hk_superslab *superslab = hk_slab_superslab(slab);
+	unsigned slot = hk_slab_slot(slab);
+
+	hk_pool_give(slab);
+	hk_medium_look(superslab, slot);
+}
+
 /* The same, with a new slab if need be; returns with the lock held, or false without. */
 static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool *zero)
 {
@@ -303,7 +314,7 @@ static bool get_batch(unsigned size_class, uint32_t n, struct batch *batch, bool
 	found = find_batch(size_class, n, batch, zero);
 	/* Others may have given blocks back meanwhile: no slab is kept that is not used. */
 	if (slab && found)
-		hk_pool_give(slab);
+		give_back(slab);
 	else if (slab)
 		start_slab(size_class, slab, slab_zero, n, batch, zero);
 	found |= slab != NULL;
@@ -398,6 +409,8 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	}
 	hk_classes[size_class].refills++;
 	hk_unlock(&hk_classes[size_class].lock);
+	if (hk_class_is_medium(size_class))
+		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
 	hk_timing_end(HK_TIMED_REFILL, start);
 	return block;
 }

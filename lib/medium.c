@@ -177,7 +177,7 @@ static unsigned take_blocks(struct hk_superslab *superslab, unsigned grain,
 		taken++;
 		if (taken == n)
 			break;
-		grain = hk_grains_find(superslab, grain + size, size, 1);
+		grain = hk_grains_find(superslab, grain + size, size);
 	} while (grain != HK_ALL_GRAINS);
 	return taken;
 }
@@ -225,7 +225,6 @@ unsigned hk_medium_start_locked(unsigned size_class, struct hk_slab *slab, bool 
 	hk_grains_attach(slab, slab_zero);
 	taken = take_blocks(superslab, hk_slab_slot(slab) * HK_GRAINS, size_class, blocks,
 			    n, zero);
-	hk_grains_filled(slab, 1);
 	hk_unlock(&hk_medium_lock);
 	reverse(blocks, taken);
 	hk_classes[size_class].used += taken;
@@ -242,14 +241,9 @@ static char *place_anywhere(unsigned size, unsigned align, bool *zero)
 
 static char *place_in(struct hk_slab *run, bool run_zero, unsigned size, bool *zero)
 {
-	unsigned slots = run->slots;
-	char *block;
-
 	hk_grains_attach(run, run_zero);
-	block = hk_grains_take(hk_slab_superslab(run), hk_slab_slot(run) * HK_GRAINS,
-			       size, zero);
-	hk_grains_filled(run, slots);
-	return block;
+	return hk_grains_take(hk_slab_superslab(run), hk_slab_slot(run) * HK_GRAINS, size,
+			      zero);
 }
 
 /* run: from the pool, as long as the block and aligned; or NULL, then where there is room. */
@@ -298,12 +292,23 @@ void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zer
 	if (!align)
 		align = 1;
 	block = place(size_class, NULL, false, grains, align, zero);
-	if (block)
+	if (block) {
+		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
 		return block;
+	}
 	run = hk_pool_take(HK_KIND_MEDIUM, (grains + HK_GRAINS - 1) / HK_GRAINS,
 			   align > HK_GRAINS ? align / HK_GRAINS : 1, last_try,
 			   &run_zero);
 	return run ? place(size_class, run, run_zero, grains, align, zero) : NULL;
+}
+
+void hk_medium_look(struct hk_superslab *superslab, unsigned slot)
+{
+	if (!atomic_load_explicit(&superslab->medium, memory_order_relaxed))
+		return;
+	hk_lock(&hk_medium_lock);
+	hk_grains_look(superslab, slot);
+	hk_unlock(&hk_medium_lock);
 }
 
 /* ---- giving back ---- */
@@ -342,6 +347,7 @@ void hk_medium_free(void *block, const char *function)
 	unsigned grains;
 	bool tidy;
 
+	hk_grains_call_for(superslab, hk_grain_of(block) / HK_GRAINS);
 	hk_lock(&hk_medium_lock);
 	grains = is_start(superslab, block) ? length(superslab, hk_grain_of(block)) : 0;
 	if (HK_UNLIKELY(!grains || class_of(grains) ||
@@ -380,8 +386,9 @@ bool hk_medium_resize(void *block, size_t size, const char *function)
 	if (HK_UNLIKELY(hk_grains_held(superslab, first)))
 		report_locked(block, function, "");
 	if (after > before) {
-		fits = hk_grain_from(superslab, hk_taken_bits, first + before) >=
-		       first + after;
+		fits = hk_grain_from(superslab, hk_wall_bits, first + before) >=
+			       first + after &&
+		       hk_grains_claim(superslab, first + before, after - before);
 		if (fits) {
 			hk_grains_take(superslab, first + before, after - before,
 				       &ignored);

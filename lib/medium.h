@@ -12,13 +12,17 @@
  *   free       000000000000 1111 0000000000000 111              111111 0...0 111
  *   last       00000001 0001 ?   0000000000001 ?                ?      0...1 ?
  *
- * Neighbouring MEDIUM slots of a SuperSlab are one space; a block may span them.  A block goes
- * where the longest free run of a SuperSlab is the least that is enough (best fit), there to
- * the lowest address.  A slot all of whose grains are free goes back to the pool.
+ * Neighbouring MEDIUM slots of a SuperSlab are one space; a block may span them.  A slot all of
+ * whose grains are free goes back to the pool at once.  But what is the pool's is room for blocks
+ * as the free grains beside it are: a block goes to the least run of room that is enough (best
+ * fit), and takes the slots of it that are the pool's from that.
  *
+ *   room = free grains, and all of the slots that are not ACTIVE, in SuperSlabs with MEDIUM slots
  *   used = grains of the slot that are not free           superslab->slab[slot].used
- *   slab[slot].hint >= each free run that begins in the slot
- *   longest >= each hint of the SuperSlab; which list it is on follows from it
+ *   longest[slot]: of the runs of room that begin in the slot; the list that it is on follows
+ *   from that.  It may be more, which a search finds out; it may be less than what a run has
+ *   become by slots that others gave back to the pool; a run of free grains alone is known, by its
+ *   slot or by one before it from which on all is room
  *   the bit last of a grain that is not free: it ends its block.  Of a free grain it is left as
  *   it was, or set where pages were held that end there: a second free of the block that ended
  *   there can be told by its size
@@ -65,6 +69,12 @@ bool hk_medium_give_locked(unsigned size_class, void **blocks, unsigned n,
  * Makes system calls.
  */
 void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zero);
+
+/*
+ * A class has taken a run before this slot, or the pool has this one again; the caller may hold
+ * the class's lock.  Of the SuperSlab only the record is looked at: it may be gone.
+ */
+void hk_medium_look(struct hk_superslab *superslab, unsigned slot);
 
 /* These report a pointer that is not the start of a live medium block. */
 void hk_medium_free(void *block, const char *function);

@@ -63,7 +63,7 @@ static void list_add(struct hk_superslab *superslab)
 		superslab->next->previous = superslab;
 	group->by_free[n] = superslab;
 	group->mask |= (uint64_t)1 << n;
-	group->dirty += (size_t)__builtin_popcount(superslab->empty);
+	group->dirty += superslab->empty_slots;
 	if (n == HK_SLOTS)
 		cached++;
 }
@@ -81,7 +81,7 @@ static void list_remove(struct hk_superslab *superslab)
 		group->by_free[n] = superslab->next;
 	if (!group->by_free[n])
 		group->mask &= ~((uint64_t)1 << n);
-	group->dirty -= (size_t)__builtin_popcount(superslab->empty);
+	group->dirty -= superslab->empty_slots;
 	if (n == HK_SLOTS)
 		cached--;
 }
@@ -136,6 +136,12 @@ static void set_tier(struct hk_superslab *superslab, enum hk_tier tier)
 	atomic_store_explicit(&superslab->tier, (uint8_t)tier, memory_order_seq_cst);
 }
 
+/* What most calls ask about are few, or none. */
+static unsigned slots_in(uint32_t mask)
+{
+	return mask ? (unsigned)__builtin_popcount(mask) : 0;
+}
+
 /*
  * Move slots between the masks of a SuperSlab, and the SuperSlab between the lists that
  * follow from them.  The one place where a slot's state changes.
@@ -143,25 +149,25 @@ static void set_tier(struct hk_superslab *superslab, enum hk_tier tier)
 static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t empty,
 		      uint32_t busy)
 {
-	uint32_t unused = ~(active | empty | busy);
-	unsigned free_slots = (unsigned)__builtin_popcount(empty | unused);
+	unsigned n = slots_in(active), n_empty = slots_in(empty), n_busy = slots_in(busy);
 
 	hk_assert(!(active & empty) && !(active & busy) && !(empty & busy));
-	dirty_slots += (size_t)__builtin_popcount(empty);
-	dirty_slots -= (size_t)__builtin_popcount(superslab->empty);
-	active_slots += (size_t)__builtin_popcount(active);
-	active_slots -= (size_t)__builtin_popcount(superslab->active);
+	dirty_slots += n_empty;
+	dirty_slots -= superslab->empty_slots;
+	active_slots += n;
+	active_slots -= slots_in(superslab->active);
 	if (empty && !superslab->empty)
 		dirty_add(superslab);
 	else if (!empty && superslab->empty)
 		dirty_remove(superslab);
 	list_remove(superslab);
-	superslab->active = active;
+	atomic_store_explicit(&superslab->active, active, memory_order_relaxed);
 	superslab->empty = empty;
-	superslab->unused = unused;
+	superslab->unused = ~(active | empty | busy);
 	superslab->busy = busy;
-	superslab->free_slots = free_slots;
-	if (free_slots == HK_SLOTS)
+	superslab->free_slots = (uint8_t)(HK_SLOTS - n - n_busy);
+	superslab->empty_slots = (uint8_t)n_empty;
+	if (superslab->free_slots == HK_SLOTS)
 		set_tier(superslab, HK_TIER_FREE);
 	else if (hk_superslab_tier(superslab) == HK_TIER_FREE)
 		set_tier(superslab, HK_TIER_FRESH);
@@ -369,6 +375,38 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 	if (huge)
 		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
 	return &superslab->slab[slot];
+}
+
+bool hk_pool_claim(struct hk_superslab *superslab, unsigned slot, unsigned slots,
+		   unsigned kind, uint32_t *dirty)
+{
+	uint32_t run = run_mask(slot, slots);
+	bool free;
+
+	hk_lock(&hk_pool_lock);
+	free = ((superslab->empty | superslab->unused) & run) == run;
+	if (free) {
+		*dirty = superslab->empty & run;
+		hk_pulse_take(slots - (size_t)__builtin_popcount(*dirty), kept_slots());
+		activate(superslab, slot, slots, kind);
+		hk_pulse_look(kept_slots());
+	}
+	hk_unlock(&hk_pool_lock);
+	return free;
+}
+
+void hk_pool_ask_for_huge_pages(struct hk_superslab *superslab)
+{
+	uint32_t active = atomic_load_explicit(&superslab->active, memory_order_relaxed);
+	bool huge;
+
+	if (HK_LIKELY(hk_config_thp() == HK_THP_NEVER) || active != HK_ALL_SLOTS)
+		return;
+	hk_lock(&hk_pool_lock);
+	huge = hk_superslab_wants_huge_pages(superslab);
+	hk_unlock(&hk_pool_lock);
+	if (huge)
+		hk_os_huge_pages(superslab->base, HK_SUPERSLAB_BYTES, true);
 }
 
 /* ---- giving back ---- */
@@ -627,7 +665,8 @@ void hk_pool_check(void)
 		hk_assert(!(s->active & s->empty) && !(s->active & s->unused) &&
 			  !(s->active & s->busy) && !(s->empty & s->unused));
 		hk_assert(s->free_slots ==
-			  (unsigned)__builtin_popcount(s->empty | s->unused));
+				  (unsigned)__builtin_popcount(s->empty | s->unused) &&
+			  s->empty_slots == (unsigned)__builtin_popcount(s->empty));
 		dirty += (size_t)__builtin_popcount(s->empty);
 		active += (size_t)__builtin_popcount(s->active);
 		free_superslabs += s->free_slots == HK_SLOTS;

@@ -68,6 +68,19 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 			     bool *zero);
 
 /*
+ * The same of just these slots, in a SuperSlab that stays mapped; *dirty: which of them do not
+ * read as zero.  false: others have one of them.
+ */
+bool hk_pool_claim(struct hk_superslab *superslab, unsigned slot, unsigned slots,
+		   unsigned kind, uint32_t *dirty);
+
+/*
+ * A claim may have been of its last slots: ask for huge pages, if that is wanted now.  The caller
+ * has a block there, so that it stays mapped.  Makes a system call.
+ */
+void hk_pool_ask_for_huge_pages(struct hk_superslab *superslab);
+
+/*
  * The run is EMPTY; or a spare, if a class gives it, which calls under its lock.  true:
  * hk_pool_tidy() has work, once the caller has dropped it.
  */

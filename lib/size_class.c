@@ -40,6 +40,12 @@ static size_t size_of(unsigned size_class)
 }
 
 /*
+ * Of what is larger, writing to the block costs more than many slow paths, and what lies in
+ * magazines, of 16 classes, is a part of a peak: they may hold half.
+ */
+#define OF_PAGES 16384
+
+/*
  * How many bytes of free blocks a magazine may hold: 256 blocks, but 64 to 512 KiB.  Under a
  * random mix the calls between two slow paths go with the square of the blocks, and what
  * n live blocks of a class come and go by is some times the root of n.
@@ -48,7 +54,16 @@ static size_t magazine_bytes(size_t size)
 {
 	size_t bytes = 256 * size;
 
+	if (size > OF_PAGES)
+		return 262144;
 	return bytes < 65536 ? 65536 : bytes > 524288 ? 524288 : bytes;
+}
+
+static size_t depot_blocks(size_t size)
+{
+	size_t blocks = DEPOT_CLASS_BYTES / (size > OF_PAGES ? 2 * size : size);
+
+	return blocks < HK_DEPOT_MAX ? blocks : HK_DEPOT_MAX;
 }
 
 /* Who only fills, or only drains, has as many slow paths, whatever a magazine holds. */
@@ -125,9 +140,7 @@ static void lay_out(unsigned size_class)
 		lay_out_slab(info, size);
 	info->capacity = capacity(size, magazine_bytes(size));
 	info->capacity_one_way = capacity(size, one_way_bytes(size));
-	info->depot_max = (uint16_t)(DEPOT_CLASS_BYTES / size < HK_DEPOT_MAX
-					     ? DEPOT_CLASS_BYTES / size
-					     : HK_DEPOT_MAX);
+	info->depot_max = (uint16_t)depot_blocks(size);
 }
 
 static enum hk_route route(enum hk_profile profile, size_t size)

@@ -221,6 +221,7 @@ void hk_slab_attach_locked(unsigned size_class, struct hk_slab *slab, bool zero)
 	hk_block_reset(slab);
 	class->slabs++;
 	hk_partial_add(class, slab);
+	hk_medium_look(hk_slab_superslab(slab), hk_slab_slot(slab) + slab->slots);
 }
 
 unsigned hk_slab_start_locked(unsigned size_class, struct hk_slab *slab, bool slab_zero,
@@ -278,13 +279,21 @@ static struct hk_slab *slab_of(unsigned size_class, void *block, const char *fun
 static bool settle(struct hk_class *class, const struct hk_size_class *info,
 		   struct hk_slab *slab)
 {
+	struct hk_superslab *superslab;
+	unsigned slot;
+	bool tidy;
+
 	if (slab->used) {
 		hk_partial_sort_in(class, info, slab);
 		return false;
 	}
+	superslab = hk_slab_superslab(slab);
+	slot = hk_slab_slot(slab);
 	hk_partial_remove(class, slab);
 	class->slabs--;
-	return hk_pool_give(slab);
+	tidy = hk_pool_give(slab);
+	hk_medium_look(superslab, slot);
+	return tidy;
 }
 
 /*

@@ -11,7 +11,7 @@
  *
  * A slot's states, who changes them and under what:
  *
- *               pool_take                       slab or MEDIUM slot empty: pool_give
+ *               pool_take, pool_claim           slab or MEDIUM slot empty: pool_give
  *     UNUSED ---------------->  ACTIVE  ------------------------------------> EMPTY
  *       ^                       |  ^  ^                                       ^ |
  *       |             spare_keep|  |  +------------- pool_take ---------------|-+
@@ -38,8 +38,8 @@
  *          +------------------------+------------------+----------------------+
  *                       no slot of it is ACTIVE or BUSY any more
  *
- * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, FREE
- * ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
+ * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, or to a
+ * medium block for which the room there is the least that will do; FREE ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
  * stays what it was, so that a slab that comes and goes changes nothing.
  *
  * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: for a slab the
@@ -86,7 +86,7 @@ struct hk_slab {
 	uint16_t blocks; /* in the run; or HK_GRAINS */
 	uint16_t used;   /* not set in the bitmap: live, or in a magazine */
 	uint16_t colour; /* offset of the first block, in bytes */
-	uint16_t hint; /* no free block in the bitmap's words below this; or: see medium.h */
+	uint16_t hint;   /* no free block in the bitmap's words below this */
 	uint16_t fresh;  /* blocks (grains) from here on were never handed out */
 	bool zero : 1;   /* and those read as zero */
 	bool purged : 1; /* some of its pages are: see sparse.h */
@@ -100,17 +100,30 @@ struct hk_slab {
 _Static_assert(sizeof(struct hk_slab) == 64,
 	       "a slab's fields and bitmap are one cache line");
 
+/* A slot, in the list of those with as long a run of room (grains.h). */
+struct hk_room {
+	struct hk_room *next, *previous;
+};
+
 struct hk_superslab {
 	struct hk_slab slab[HK_SLOTS];
+	/* One line: what a search, a claim and a gift look at. */
 	char *base;
 	struct hk_superslab *next, *previous; /* in the pool's list by free slots */
+	/* Masks of slots; the first is a hint to those who do not hold the pool's lock. */
+	_Atomic uint32_t active;
+	uint32_t empty, unused, busy;
+	uint8_t free_slots,
+		empty_slots;  /* popcount(empty | unused), the list it is on; of empty */
+	_Atomic uint16_t use; /* sum of the weights of its slabs */
+	_Atomic uint8_t tier;
+	bool huge;               /* huge pages are asked for */
+	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM, under their lock */
+	/* By where it begins, a run of room, under the same; a line: grains.h. */
+	_Alignas(64) uint16_t longest[HK_SLOTS];
 	struct hk_superslab *dirty_next,
 		*dirty_previous; /* in the list of those with EMPTY slots */
 	struct hk_superslab *all_next, *all_previous;
-	uint32_t active, empty, unused, busy; /* masks of slots */
-	uint32_t free_slots;  /* popcount(empty | unused); the list it is on */
-	_Atomic uint16_t use; /* sum of the weights of its slabs */
-	_Atomic uint8_t tier;
 	uint64_t dirty_since;  /* when its oldest EMPTY slot became so, in ms */
 	uint64_t cached_bytes; /* scratch of the walk in stats.c */
 	uint64_t cached_blocks;
@@ -118,20 +131,19 @@ struct hk_superslab {
 	_Atomic uint16_t purged[HK_SLOTS];
 	uint16_t idle[HK_SLOTS];
 	uint64_t idle_since;       /* when that was seen, in ms; 0: nothing was */
-	bool huge;                 /* huge pages are asked for */
 	void *blocks;              /* debug library: the records of block.h, */
 	uint16_t colour[HK_SLOTS]; /* and the slabs' colours, in few lines */
 	/* Under the lock of medium.h, as the grains of its slots are. */
-	struct hk_superslab *medium_next, *medium_previous; /* in the list by longest */
-	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM */
-	uint16_t longest;        /* no more neighbouring grains than this are free */
+	struct hk_room room[HK_SLOTS]; /* places in the lists by longest */
 	_Atomic uint64_t last[HK_SLOTS][HK_GRAINS / 64]; /* a block ends there */
-	char pad[4096 - 2048 - 104 - 128 - 24 - 64 - 24 - 1024];
+	char pad[4096 - 2048 - 64 - 64 - 56 - 128 - 8 - 8 - 64 - 512 - 1024];
 	uint64_t bitmap[HK_SLOTS][HK_BITMAP_WORDS];
 	uint64_t wide_bitmap[HK_SLOTS][HK_BITMAP_WIDE_WORDS];
 };
 
 #define HK_SUPERSLAB_RECORD_SHIFT 16
+_Static_assert(offsetof(struct hk_superslab, longest) == 2048 + 64,
+	       "what is on one line");
 _Static_assert(offsetof(struct hk_superslab, bitmap) == 4096,
 	       "slabs and masks share a page");
 _Static_assert(sizeof(struct hk_superslab) <= (size_t)1 << HK_SUPERSLAB_RECORD_SHIFT,

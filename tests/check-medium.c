@@ -232,13 +232,16 @@ START_TEST(batches_of_every_class)
 			ck_assert_uint_eq(class_of(base + k * size), i);
 			ck_assert_uint_eq(usable(base + k * size), size);
 		}
-		ck_assert_uint_eq(take(i, blocks + n, 1, &zero), 0);
+		/* The next one lies behind them, in the pool's slots. */
+		ck_assert_uint_eq(take(i, blocks + n, 1, &zero), 1);
+		ck_assert_ptr_eq(blocks[n], base + n * size);
+		give(i, blocks + n, 1);
 		check_all();
 		/* Every second one, and again. */
 		for (unsigned k = 1; k < n; k += 2)
 			give(i, &blocks[n - 1 - k], 1);
 		ck_assert_uint_eq(hk_classes[i].used, used + n - again);
-		ck_assert_uint_eq(take(i, blocks + n, n, &zero), again);
+		ck_assert_uint_eq(take(i, blocks + n, again, &zero), again);
 		for (unsigned k = 0; k < again; k++)
 			ck_assert_ptr_eq(blocks[n + again - 1 - k],
 					 base + (2 * k + 1) * size);
@@ -293,9 +296,7 @@ END_TEST
 
 START_TEST(an_empty_slot_goes_back_at_once)
 {
-	unsigned size_class = hk_size_class_exact(40 * KIB);
 	char *b[5], *big, *behind;
-	bool zero, slab_zero;
 
 	lay_out(b, (unsigned[]){ 8, 56, 64, 56, 8, 0 });
 	drop(b[2]);
@@ -305,29 +306,75 @@ START_TEST(an_empty_slot_goes_back_at_once)
 	drop(b[1]);
 	drop(b[3]);
 	ck_assert(is_medium(b[0]) && is_medium(b[4]));
-	/* With the slot between, what is free on both sides of it is no room. */
-	big = allocate(112 * KIB);
-	ck_assert_ptr_eq(big, b[4] + 8 * KIB);
-	/* In use again, it is one space with its neighbours. */
-	ck_assert_uint_eq(start(size_class, blocks, 1, &zero, &slab_zero), 1);
-	ck_assert_ptr_eq(blocks[0], b[2]);
-	behind = allocate(80 * KIB);
-	ck_assert_ptr_eq(behind, b[2] + 40 * KIB);
-	drop(behind);
+	/* With what is free on both sides of it, it is one room. */
+	big = allocate(176 * KIB);
+	ck_assert_ptr_eq(big, b[1]);
+	ck_assert(is_medium(b[2]));
 	check_all();
-	give(size_class, blocks, 1);
+	drop(big);
 	ck_assert(!is_medium(b[2]));
 	/* Of a longer block, those that nothing else is in. */
-	ck_assert_ptr_eq(allocate(56 * KIB), b[1]);
-	ck_assert_ptr_eq(allocate(56 * KIB), b[3]);
-	behind = allocate(16 * KIB);
-	ck_assert_ptr_eq(behind, big + 112 * KIB);
+	big = allocate(88 * KIB);
+	ck_assert_ptr_eq(big, b[1]);
+	behind = allocate(32 * KIB);
+	ck_assert_ptr_eq(behind, big + 88 * KIB);
+	check_all();
 	drop(big);
-	ck_assert(!is_medium(big) && is_medium(behind));
+	ck_assert(is_medium(b[0]) && is_medium(b[2]));
 	drop(behind);
-	ck_assert(!is_medium(behind));
-	drop_all(b, 2);
-	drop_all(b + 3, 2);
+	ck_assert(!is_medium(b[2]));
+	drop(b[0]);
+	drop(b[4]);
+}
+END_TEST
+
+/* What a class has taken is no room, and is again when it gives that back. */
+START_TEST(a_slot_of_a_class_is_a_wall)
+{
+	unsigned small = hk_size_class_exact(128);
+	struct hk_slab *slab;
+	char *b[5], *big;
+	bool zero;
+	void *one;
+
+	lay_out(b, (unsigned[]){ 8, 56, 64, 56, 8, 0 });
+	drop_all(b + 1, 3);
+	slab = hk_pool_take(small, 1, 1, false, &zero);
+	ck_assert_ptr_eq(hk_slab_base(slab), b[2]);
+	/* Nobody has been told of it yet. */
+	big = allocate(112 * KIB);
+	ck_assert_ptr_eq(big, b[4] + 8 * KIB);
+	drop(big);
+	hk_lock(&hk_classes[small].lock);
+	ck_assert_uint_eq(hk_slab_start_locked(small, slab, zero, &one, 1, &zero), 1);
+	hk_unlock(&hk_classes[small].lock);
+	check_all();
+	/* On both sides there is room for as much as is there. */
+	big = allocate(60 * KIB);
+	ck_assert_ptr_eq(big, b[4] + 8 * KIB);
+	drop(big);
+	b[1] = allocate(56 * KIB);
+	b[3] = allocate(56 * KIB);
+	ck_assert_ptr_eq(b[1], b[0] + 8 * KIB);
+	ck_assert_ptr_eq(b[3], b[2] + 64 * KIB);
+	drop(b[1]);
+	drop(b[3]);
+	/* As a spare it is a wall still. */
+	hk_lock(&hk_classes[small].lock);
+	hk_slab_give_locked(small, &one, 1, "test");
+	hk_unlock(&hk_classes[small].lock);
+	big = allocate(112 * KIB);
+	ck_assert_ptr_eq(big, b[4] + 8 * KIB);
+	check_all();
+	release_all();
+	check_all();
+	drop(allocate(56 * KIB));
+	drop(big);
+	big = allocate(176 * KIB);
+	ck_assert_ptr_eq(big, b[1]);
+	drop(big);
+	drop(b[0]);
+	drop(b[4]);
 }
 END_TEST
 
@@ -482,9 +529,13 @@ START_TEST(it_shrinks_by_whole_slots)
 	for (unsigned slot = 0; slot < 16; slot++)
 		ck_assert(is_medium(block + slot * HK_SLOT_BYTES) == (slot < 2));
 	check_all();
-	/* Up to where its slots end, but not into those of the pool. */
-	ck_assert(!resize(block, 128 * KIB + 1));
+	/* Up to where its slots end, and into those of the pool. */
 	ck_assert(resize(block, 128 * KIB));
+	check_all();
+	ck_assert(resize(block, 128 * KIB + 1));
+	ck_assert(is_medium(block + 128 * KIB) && !is_medium(block + 192 * KIB));
+	check_all();
+	ck_assert(resize(block, HK_MEDIUM_MAX));
 	ck_assert(all_bytes(block, 1, 80 * KIB));
 	check_all();
 	drop(block);
@@ -532,9 +583,9 @@ START_TEST(what_was_never_used_is_zero)
 	/* What was used, and what is behind that. */
 	b[2] = use(20 * KIB, 1, false);
 	ck_assert_ptr_eq(b[2], b[1] + 24 * KIB);
-	b[3] = use(16 * KIB, 1, true);
+	b[3] = use(16 * KIB, HK_SLOT_BYTES, true);
 	b[4] = use(20 * KIB, 1, true);
-	ck_assert_aligned(b[3], HK_SLOT_BYTES);
+	ck_assert_ptr_eq(b[4], b[3] + 16 * KIB);
 	drop(b[3]);
 	/* The end of one slot, and the start of the next, which was. */
 	block = use(26 * KIB, 1, false);
@@ -578,7 +629,7 @@ START_TEST(what_was_purged_is_zero)
 	/* In slots that are sparse, short runs go back, too. */
 	b[0] = use(4 * KIB, 1, true);
 	b[1] = use(48 * KIB, 1, true);
-	b[2] = use(4 * KIB, 1, true);
+	b[2] = use(12 * KIB, 1, true);
 	b[3] = use(4 * KIB, 64 * KIB, true);
 	b[4] = use(4 * KIB, 64 * KIB, true);
 	drop(b[1]);
@@ -677,12 +728,13 @@ START_TEST(held_pages_are_nobody_s)
 	ck_assert_uint_eq(class_of(behind), size_class);
 	ck_assert_uint_eq(usable(behind), 16 * KIB);
 	ck_assert_uint_eq(class_of(b[0]), size_class);
-	ck_assert_uint_eq(take(size_class, blocks, 1, &zero), 0);
-	ck_assert_uint_eq(take(LEAST, blocks, 1, &zero), 0);
+	ck_assert_uint_eq(take(size_class, blocks, 1, &zero), 1);
+	ck_assert_ptr_eq(blocks[0], b[0] + HK_SLOT_BYTES);
+	give(size_class, blocks, 1);
 	/* Meanwhile all others come and go. */
 	drop(behind);
 	drop(b[0]);
-	ck_assert_uint_eq(take(size_class, blocks, 3, &zero), 2);
+	ck_assert_uint_eq(take(size_class, blocks, 2, &zero), 2);
 	ck_assert_ptr_eq(blocks[1], b[0]);
 	ck_assert_ptr_eq(blocks[0], behind);
 	unhold(none);
@@ -704,7 +756,7 @@ START_TEST(slots_freed_meanwhile_go_back_afterwards)
 	char *b[3];
 
 	lay_out(b, (unsigned[]){ 16, 32, 0 });
-	b[2] = allocate(64 * KIB);
+	b[2] = allocate_aligned(64 * KIB, HK_SLOT_BYTES);
 	ck_assert_ptr_eq(b[2], b[0] + HK_SLOT_BYTES);
 	drop(b[0]);
 	/* Behind the other one, pages were never touched. */
@@ -797,6 +849,38 @@ START_TEST(filling_is_not_draining)
 	ck_assert_uint_eq(superslab->tier, HK_TIER_DRAINING);
 	check_all();
 	drop(block);
+}
+END_TEST
+
+/* ---- huge pages ---- */
+
+/* By a block that claims the last slots of a SuperSlab, beyond the classes or of one. */
+START_TEST(a_dense_superslab_is_asked_for_huge_pages)
+{
+	struct hk_superslab *superslab;
+	char *b[3];
+
+	set_option("thp", "dense");
+	b[0] = allocate(HK_MEDIUM_MAX);
+	superslab = hk_registry_owner(b[0]);
+	b[1] = allocate(900 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[1]), superslab);
+	ck_assert(!superslab->huge);
+	b[2] = allocate(100 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[2]), superslab);
+	ck_assert(superslab->huge);
+	drop_all(b, 3);
+	release_all();
+	b[0] = allocate(HK_MEDIUM_MAX);
+	superslab = hk_registry_owner(b[0]);
+	b[1] = allocate(960 * KIB);
+	ck_assert(!superslab->huge);
+	b[2] = malloc(40 * KIB);
+	ck_assert_ptr_eq(hk_registry_owner(b[2]), superslab);
+	ck_assert(superslab->huge);
+	free(b[2]);
+	drop_all(b, 2);
+	set_option("thp", "never");
 }
 END_TEST
 
@@ -1197,7 +1281,8 @@ static void *ask_once(void *block)
 START_TEST(what_looks_wrong_is_looked_at_again)
 {
 	unsigned small = hk_size_class_exact(KIB);
-	char *before = allocate(40 * KIB), *block = allocate(64 * KIB);
+	char *before = allocate(40 * KIB);
+	char *block = allocate_aligned(64 * KIB, HK_SLOT_BYTES);
 	struct hk_superslab *superslab = hk_registry_owner(block);
 	struct hk_slab *slab;
 	pthread_t thread;
@@ -1592,6 +1677,7 @@ int main(void)
 	tcase_add_test(tcase, batches_of_every_class);
 	tcase_add_test(tcase, neighbours_join_in_any_order);
 	tcase_add_test(tcase, an_empty_slot_goes_back_at_once);
+	tcase_add_test(tcase, a_slot_of_a_class_is_a_wall);
 	tcase_add_loop_test(tcase, the_least_run_that_is_enough_serves, 0, 2);
 	tcase_add_test(tcase, an_aligned_block_leaves_what_is_before_it);
 	tcase_add_test(tcase, beyond_the_classes_pages_are_whole);
@@ -1606,6 +1692,7 @@ int main(void)
 	tcase_add_test(tcase, a_tick_sees_both_kinds_of_slots);
 	tcase_add_test(tcase, a_slot_counts_by_the_eighths_in_use);
 	tcase_add_test(tcase, filling_is_not_draining);
+	tcase_add_test(tcase, a_dense_superslab_is_asked_for_huge_pages);
 	tcase_add_test(tcase, no_memory);
 	tcase_add_test(tcase, a_pointer_into_a_block);
 	tcase_add_test(tcase, a_large_one_freed_twice);

@@ -121,6 +121,36 @@ START_TEST(a_slot_goes_through_its_states)
 }
 END_TEST
 
+/* Just these slots, by who has others there. */
+START_TEST(slots_are_claimed)
+{
+	bool zero;
+	struct hk_slab *keeper = take(1, 1, &zero);
+	struct hk_superslab *superslab = hk_slab_superslab(keeper);
+	unsigned slot = hk_slab_slot(keeper) + 1;
+	uint32_t dirty = 1, run = (uint32_t)7 << slot;
+
+	ck_assert(hk_pool_claim(superslab, slot, 2, HK_KIND_MEDIUM, &dirty));
+	check_pool();
+	ck_assert_uint_eq(dirty, 0);
+	ck_assert_uint_eq(superslab->slab[slot].slots, 2);
+	ck_assert(all_bytes(hk_slab_base(&superslab->slab[slot]), 0, 2 * HK_SLOT_BYTES));
+	/* Others have one of these; and nothing has changed. */
+	ck_assert(!hk_pool_claim(superslab, slot - 1, 1, HK_KIND_MEDIUM, &dirty));
+	ck_assert(!hk_pool_claim(superslab, slot + 1, 2, HK_KIND_MEDIUM, &dirty));
+	check_pool();
+	ck_assert(superslab->unused >> (slot + 2) & 1);
+	/* EMPTY and UNUSED ones in one run. */
+	give(&superslab->slab[slot]);
+	ck_assert(hk_pool_claim(superslab, slot, 3, HK_KIND_MEDIUM, &dirty));
+	check_pool();
+	ck_assert_uint_eq(dirty, (uint32_t)3 << slot);
+	ck_assert_uint_eq(superslab->active & run, run);
+	give(&superslab->slab[slot]);
+	give(keeper);
+}
+END_TEST
+
 START_TEST(runs_are_aligned_as_asked)
 {
 	static struct hk_slab *slabs[200];
@@ -769,6 +799,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, a_run_is_the_takers);
 	tcase_add_test(tcase, a_slot_goes_through_its_states);
+	tcase_add_test(tcase, slots_are_claimed);
 	tcase_add_test(tcase, runs_are_aligned_as_asked);
 	tcase_add_test(tcase, the_fullest_superslab_serves_first);
 	tcase_add_test(tcase, a_superslab_goes_through_its_tiers);
