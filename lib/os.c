@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pretend.h"
 #include "timing.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -55,7 +56,7 @@ HK_STARTUP void hk_os_init(void)
 	size_t size = getauxval(AT_PAGESZ);
 
 	if (size)
-		hk_os_page_size = size;
+		hk_os_page_size = hk_pretend_init(size);
 }
 
 static void *map_pages(void *hint, size_t size)
