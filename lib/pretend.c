@@ -44,16 +44,17 @@ static void read_refusals(void)
 	static const char *const calls[HK_OS_CALLS] = { [HK_OS_MAP] = "map:",
 							[HK_OS_UNMAP] = "unmap:",
 							[HK_OS_PURGE] = "purge:",
-							[HK_OS_REMAP] = "remap:" };
+							[HK_OS_REMAP] = "remap:",
+							[HK_OS_REACH] = "reach:" };
 	const char *given = find_variable("TEST_REFUSE");
 
 	while (given) {
 		bool known = false;
 
 		for (int i = 0; i < HK_OS_CALLS; i++) {
-			size_t length = calls[i] ? strlen(calls[i]) : 0;
+			size_t length = strlen(calls[i]);
 
-			if (!length || strncmp(given, calls[i], length) != 0)
+			if (strncmp(given, calls[i], length) != 0)
 				continue;
 			atomic_store(&hk_os_fail[i], atoi(given + length));
 			known = true;

@@ -4,7 +4,8 @@
  *
  * TEST_PAGE_SIZE=16384 (or 65536): with pages of that size.  Mappings begin at multiples of it,
  * and a call whose address or length is none ends the process.
- * TEST_REFUSE=CALL:N,...: it refuses map, unmap, purge or remap after N successes (hk_os_fail).
+ * TEST_REFUSE=CALL:N,...: it refuses map, unmap, purge or remap after N successes, or places
+ * memory out of reach (hk_os_fail).
  *
  * Included behind <sys/mman.h> by those who call it; other builds find nothing here.
  */
@@ -26,6 +27,19 @@ int hk_pretend_mprotect(void *base, size_t size, int protection);
 int hk_pretend_madvise(void *base, size_t size, int advice);
 void *hk_pretend_mremap(void *base, size_t old_size, size_t size, int flags, ...);
 
+/* The same memory at an address of more than 48 bits, and back. */
+#define HK_PRETEND_HIGH ((uintptr_t)1 << 52)
+
+static inline void *hk_pretend_high(void *base)
+{
+	return (void *)((uintptr_t)base | HK_PRETEND_HIGH);
+}
+
+static inline void *hk_pretend_low(void *base)
+{
+	return (void *)((uintptr_t)base & ~HK_PRETEND_HIGH);
+}
+
 #ifndef HK_PRETEND_ITSELF
 #define mmap hk_pretend_mmap
 #define munmap hk_pretend_munmap
@@ -35,6 +49,8 @@ void *hk_pretend_mremap(void *base, size_t old_size, size_t size, int flags, ...
 #endif
 #else
 #define hk_pretend_init(real) (real)
+#define hk_pretend_high(base) (base)
+#define hk_pretend_low(base) (base)
 #endif
 
 #endif /* HK_PRETEND_H */
