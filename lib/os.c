@@ -33,7 +33,7 @@ size_t hk_os_page_size = 4096;
 static _Atomic size_t mapped, mappings;
 
 #if HK_TEST
-_Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1, -1 };
+_Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1, -1, -1 };
 _Atomic bool hk_os_fail_once;
 
 static bool told_to_fail(enum hk_os_call call)
@@ -98,7 +98,7 @@ void hk_os_count(ptrdiff_t bytes, ptrdiff_t count)
 
 bool hk_os_unmap(void *base, size_t size)
 {
-	bool done = unmap_pages(base, size);
+	bool done = !told_to_fail(HK_OS_GIVE) && unmap_pages(base, size);
 
 	if (done)
 		hk_os_count(-(ptrdiff_t)size, -1);

@@ -107,14 +107,17 @@ int hk_os_write(int fd, const void *data, size_t size);
 /*
  * Failure injection: the call fails once hk_os_fail[call] calls of it have succeeded, and
  * goes on failing until set back to -1; with hk_os_fail_once, a single time, and it is -2
- * then.  HK_OS_REACH: hk_os_map() succeeds, but what is to be registered is said to lie beyond
- * what the registry covers, where it cannot be touched.
+ * then.
+ * HK_OS_GIVE: hk_os_unmap() alone, as what is cut off a mapping to align it is not refused.
+ * HK_OS_REACH: hk_os_map() and hk_os_reserve() succeed, but what is to be registered is said to
+ * lie beyond what the registry covers, where it cannot be touched.
  */
 enum hk_os_call {
 	HK_OS_MAP,
 	HK_OS_UNMAP,
 	HK_OS_PURGE,
 	HK_OS_REMAP,
+	HK_OS_GIVE,
 	HK_OS_REACH,
 	HK_OS_CALLS
 };

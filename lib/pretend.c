@@ -41,11 +41,11 @@ static const char *find_variable(const char *name)
 
 static void read_refusals(void)
 {
-	static const char *const calls[HK_OS_CALLS] = { [HK_OS_MAP] = "map:",
-							[HK_OS_UNMAP] = "unmap:",
-							[HK_OS_PURGE] = "purge:",
-							[HK_OS_REMAP] = "remap:",
-							[HK_OS_REACH] = "reach:" };
+	static const char *const calls[HK_OS_CALLS] = {
+		[HK_OS_MAP] = "map:",     [HK_OS_UNMAP] = "unmap:",
+		[HK_OS_PURGE] = "purge:", [HK_OS_REMAP] = "remap:",
+		[HK_OS_GIVE] = "give:",   [HK_OS_REACH] = "reach:"
+	};
 	const char *given = find_variable("TEST_REFUSE");
 
 	while (given) {

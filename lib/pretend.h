@@ -4,8 +4,8 @@
  *
  * TEST_PAGE_SIZE=16384 (or 65536): with pages of that size.  Mappings begin at multiples of it,
  * and a call whose address or length is none ends the process.
- * TEST_REFUSE=CALL:N,...: it refuses map, unmap, purge or remap after N successes, or places
- * memory out of reach (hk_os_fail).
+ * TEST_REFUSE=CALL:N,...: map, unmap, purge, remap, give or reach fail after N successes, as in
+ * hk_os_fail.
  *
  * Included behind <sys/mman.h> by those who call it; other builds find nothing here.
  */
