@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 	ok(!bad, "no crash, at any limit");
 	ok(none, "from %zu KiB on NULL and ENOMEM, then, the limit raised, memory", none);
 	/* hakmem(3) tells this. */
-	most = (on_debug_library() ? 40 : 14) << 10;
+	most = (on_debug_library() ? 40 : 12) << 10;
 	enough = kib - STREAK * STEP_KIB;
 	ok(streak == STREAK && loader && enough - loader <= most,
 	   "from %zu KiB on a block: %zu KiB more than without the library", enough,

@@ -44,27 +44,26 @@ all=$((100 << 30)) others=$((64 << 20)) room=$((1 << 20))
 		echo 2 >$vm/overcommit_memory
 } 2>/dev/null || skip_all "the settings cannot be changed here"
 
-# Whoever is not root can read neither the build tree nor the scratch directory by default.
+# Whoever is not root may be able to read neither the build tree nor the scratch directory.
 program interpose-overcommit
-cp "$program" "$work/interpose-overcommit"
-chmod 755 "$work" "$work/interpose-overcommit"
+cp "$program" "$work/copied"
+cat >"$work/unprivileged" <<-RUN
+	#!/bin/sh
+	exec setpriv --reuid=65534 --regid=65534 --clear-groups env \\
+		LD_PRELOAD="\$copy" "$work/copied" "\$@"
+RUN
+chmod 755 "$work" "$work/copied" "$work/unprivileged"
+library=
+export copy
+
+# try LIBRARY SUFFIX
 try()
 {
 	copy=$work/$(basename "$1")
 	cp -L "$1" "$copy"
 	chmod 644 "$copy"
-	library=
-	run "overcommit$2" "$work/run" $((others - room))
+	run "overcommit$2" unprivileged $((others - room))
 }
-cat >"$work/run" <<-RUN
-	#!/bin/sh
-	exec setpriv --reuid=65534 --regid=65534 --clear-groups env \\
-		LD_PRELOAD="\$copy" "$work/interpose-overcommit" "\$@"
-RUN
-chmod 755 "$work/run"
-export copy
-# As `run` would look for it.
-program() { program=$1; }
 
 try "$testlib" ""
 HAKMEM_RSEQ=0 try "$testlib" ", per thread"
