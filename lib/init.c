@@ -10,6 +10,7 @@
 #include "fork.h"
 #include "front.h"
 #include "os.h"
+#include "registry.h"
 #include "sets.h"
 #include "size_class.h"
 
@@ -56,6 +57,7 @@ HK_STARTUP void hk_init_slow(void)
 	}
 	/* None of these may allocate: a call of malloc would come back here. */
 	hk_os_init();
+	hk_registry_init();
 	hk_size_class_init();
 	hk_config_read_environment();
 	hk_sets_init();

@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pretend.h"
 #include "timing.h"
 
 #ifndef MADV_POPULATE_WRITE
@@ -32,7 +33,7 @@ size_t hk_os_page_size = 4096;
 static _Atomic size_t mapped, mappings;
 
 #if HK_TEST
-_Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1 };
+_Atomic int hk_os_fail[HK_OS_CALLS] = { -1, -1, -1, -1, -1, -1 };
 _Atomic bool hk_os_fail_once;
 
 static bool told_to_fail(enum hk_os_call call)
@@ -55,7 +56,7 @@ HK_STARTUP void hk_os_init(void)
 	size_t size = getauxval(AT_PAGESZ);
 
 	if (size)
-		hk_os_page_size = size;
+		hk_os_page_size = hk_pretend_init(size);
 }
 
 static void *map_pages(void *hint, size_t size)
@@ -83,7 +84,7 @@ static bool unmap_pages(void *base, size_t size)
 	if (told_to_fail(HK_OS_UNMAP))
 		return false;
 	start = hk_timing_start();
-	done = munmap(base, size) == 0;
+	done = munmap(hk_pretend_low(base), size) == 0;
 	hk_timing_end(HK_TIMED_UNMAP, start);
 	errno = kept;
 	return done;
@@ -97,7 +98,7 @@ void hk_os_count(ptrdiff_t bytes, ptrdiff_t count)
 
 bool hk_os_unmap(void *base, size_t size)
 {
-	bool done = unmap_pages(base, size);
+	bool done = !told_to_fail(HK_OS_GIVE) && unmap_pages(base, size);
 
 	if (done)
 		hk_os_count(-(ptrdiff_t)size, -1);
@@ -113,7 +114,7 @@ bool hk_os_cut(void *base, size_t size)
 	return done;
 }
 
-static void *map_aligned(size_t size, size_t alignment, void *hint)
+static void *map_anywhere(size_t size, size_t alignment, void *hint)
 {
 	char *base, *aligned, *end;
 
@@ -146,6 +147,15 @@ static void *map_aligned(size_t size, size_t alignment, void *hint)
 	    !unmap_pages(aligned + size, (size_t)(end - aligned) - size))
 		hk_os_count(end - aligned - (ptrdiff_t)size, 0);
 	return aligned;
+}
+
+static void *map_aligned(size_t size, size_t alignment, void *hint)
+{
+	void *base = map_anywhere(size, alignment, hint);
+
+	if (base && alignment == HK_SUPERSLAB_BYTES && told_to_fail(HK_OS_REACH))
+		return hk_pretend_high(base);
+	return base;
 }
 
 void *hk_os_map(size_t size, size_t alignment, void *hint)
@@ -249,6 +259,16 @@ void hk_os_huge_pages(void *base, size_t size, bool want)
 
 	/* Advice: a kernel without huge pages answers EINVAL, and nothing is lost. */
 	madvise(base, size, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	errno = kept;
+}
+
+HK_STARTUP void hk_os_stay_zero(void *base, size_t size)
+{
+	int kept = errno;
+
+	/* A mapping of its own, as the charge for one that was writable once may stay. */
+	mmap(base, size, PROT_READ,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	errno = kept;
 }
 

@@ -58,6 +58,12 @@ void hk_os_populate(void *base, size_t size);
 void hk_os_huge_pages(void *base, size_t size, bool want);
 
 /*
+ * Zeros of .bss that nobody writes: read-only from now on, and so not charged for where memory
+ * is not overcommitted.
+ */
+void hk_os_stay_zero(void *base, size_t size);
+
+/*
  * Address space held now, in bytes, and in mappings: what the functions above mapped and did not
  * unmap.  A mapping that was split counts as one here.
  */
@@ -102,8 +108,19 @@ int hk_os_write(int fd, const void *data, size_t size);
  * Failure injection: the call fails once hk_os_fail[call] calls of it have succeeded, and
  * goes on failing until set back to -1; with hk_os_fail_once, a single time, and it is -2
  * then.
+ * HK_OS_GIVE: hk_os_unmap() alone, as what is cut off a mapping to align it is not refused.
+ * HK_OS_REACH: hk_os_map() and hk_os_reserve() succeed, but what is to be registered is said to
+ * lie beyond what the registry covers, where it cannot be touched.
  */
-enum hk_os_call { HK_OS_MAP, HK_OS_UNMAP, HK_OS_PURGE, HK_OS_REMAP, HK_OS_CALLS };
+enum hk_os_call {
+	HK_OS_MAP,
+	HK_OS_UNMAP,
+	HK_OS_PURGE,
+	HK_OS_REMAP,
+	HK_OS_GIVE,
+	HK_OS_REACH,
+	HK_OS_CALLS
+};
 extern _Atomic int hk_os_fail[HK_OS_CALLS];
 extern _Atomic bool hk_os_fail_once;
 #endif

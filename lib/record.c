@@ -9,6 +9,7 @@
 #include "os.h"
 
 #define BITMAP_WORDS 16
+#define MORE_BYTES ((size_t)4 << 20) /* at most, mapped at once */
 
 struct hk_record_chunk {
 	struct hk_record_chunk *next;
@@ -16,25 +17,43 @@ struct hk_record_chunk {
 	uint32_t free_records;
 };
 
-static struct hk_record_chunk *map_chunk(struct hk_records *records)
+/* Its records are free, and it is the first to be looked at. */
+static void add_chunk(struct hk_records *records, struct hk_record_chunk *chunk)
 {
-	size_t bytes = (size_t)1 << records->chunk_shift;
-	size_t count = bytes >> records->shift;
+	size_t count = (size_t)1 << (records->chunk_shift - records->shift);
 	size_t header = (sizeof(struct hk_record_chunk) >> records->shift) + 1;
-	struct hk_record_chunk *chunk;
 
 	hk_assert(count <= BITMAP_WORDS * 64);
-	chunk = hk_os_map(bytes, bytes, NULL);
-	if (!chunk)
-		return NULL;
-	if (records->uncounted)
-		hk_os_uncount(bytes);
-	/* Of most records little is touched, and of many of them parts are purged. */
-	hk_os_huge_pages(chunk, bytes, false);
 	for (size_t i = header; i < count; i++)
 		chunk->free[i / 64] |= (uint64_t)1 << (i % 64);
 	chunk->free_records = (uint32_t)(count - header);
-	return chunk;
+	chunk->next = records->chunks;
+	records->chunks = chunk;
+}
+
+/*
+ * The first chunk alone, as most processes are small, and each counts where memory is not
+ * overcommitted; then some at once, as each mapping counts, too (vm.max_map_count).
+ */
+static bool map_chunks(struct hk_records *records)
+{
+	size_t bytes = (size_t)1 << records->chunk_shift;
+	size_t chunks = records->chunks && bytes <= MORE_BYTES / 4 ? 4 : 1;
+	char *mapped = hk_os_map(chunks * bytes, bytes, NULL);
+
+	if (!mapped && chunks > 1) {
+		chunks = 1;
+		mapped = hk_os_map(bytes, bytes, NULL);
+	}
+	if (!mapped)
+		return false;
+	if (records->uncounted)
+		hk_os_uncount(chunks * bytes);
+	/* Of most records little is touched, and of many of them parts are purged. */
+	hk_os_huge_pages(mapped, chunks * bytes, false);
+	while (chunks--)
+		add_chunk(records, (struct hk_record_chunk *)(mapped + chunks * bytes));
+	return true;
 }
 
 void *hk_record_take(struct hk_records *records)
@@ -46,13 +65,11 @@ void *hk_record_take(struct hk_records *records)
 	for (chunk = records->chunks; chunk && !chunk->free_records; chunk = chunk->next)
 		;
 	if (!chunk) {
-		chunk = map_chunk(records);
-		if (!chunk) {
+		if (!map_chunks(records)) {
 			hk_unlock(&records->lock);
 			return NULL;
 		}
-		chunk->next = records->chunks;
-		records->chunks = chunk;
+		chunk = records->chunks;
 	}
 	while (!chunk->free[word])
 		word++;

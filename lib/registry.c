@@ -11,6 +11,15 @@ struct hk_registry hk_registry;
 
 static _Atomic size_t leaves, owners;
 
+HK_STARTUP void hk_registry_init(void)
+{
+	uintptr_t page = hk_os_page_size;
+	uintptr_t first = hk_align_up((uintptr_t)&hk_registry.none, page);
+	uintptr_t end = (uintptr_t)(&hk_registry.none + 1) & -page;
+
+	hk_os_stay_zero((void *)first, end - first);
+}
+
 /*
  * Commits by compare-and-swap: two threads may both map a leaf, one of them gives its own
  * back, so no lock is needed here and fork() has none to care for.

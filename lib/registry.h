@@ -8,9 +8,9 @@
  *                                owner[2048]   for each 2 MiB: the SuperSlab's or the large
  *                                              block's record
  *
- * The root holds distances from a leaf that is all zeros, so that an untouched root (zeros)
- * means "nothing here" and a lookup needs no test for a missing leaf.  Both levels are plain
- * arrays over the whole address space: the registry cannot become full.
+ * The root holds distances from a leaf that is all zeros, and read-only, so that an untouched
+ * root (zeros) means "nothing here" and a lookup needs no test for a missing leaf.  Both levels
+ * are plain arrays over the whole address space: the registry cannot become full.
  *
  * Readers take no lock.  A byte that is not 0 stays what it is while a block of its slab is
  * in use (or cached), so whoever holds a block may rely on it; anyone else must look again
@@ -117,6 +117,9 @@ static inline void *hk_registry_owner(const void *pointer)
 	return atomic_load_explicit(&leaf->owner[(uint32_t)address >> HK_SUPERSLAB_SHIFT],
 				    memory_order_acquire);
 }
+
+/* Once, before anything is registered. */
+void hk_registry_init(void);
 
 /* Make sure that the leaf for this range exists; false: no memory for it. */
 bool hk_registry_reserve(const void *base, size_t size);

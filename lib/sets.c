@@ -37,7 +37,7 @@
 #define INSIDE_SPINS 1000
 
 struct hk_lock hk_sets_lock;
-struct hk_records hk_set_records = HK_RECORDS(RECORD_SHIFT, 22, 16384);
+struct hk_records hk_set_records = HK_RECORDS(RECORD_SHIFT, 20, 16384);
 struct hk_set *hk_sets;
 
 /* Set by the exit hook: this thread is past it, and gets no second set. */

@@ -12,7 +12,7 @@
 #include "record.h"
 
 /* A slab of small blocks touches the first page and about half of the bitmaps' four. */
-struct hk_records hk_superslab_records = HK_RECORDS(HK_SUPERSLAB_RECORD_SHIFT, 22, 12288);
+struct hk_records hk_superslab_records = HK_RECORDS(HK_SUPERSLAB_RECORD_SHIFT, 20, 12288);
 
 /* Below the last one mapped there is often room, and it is aligned. */
 static _Atomic uintptr_t hint;

@@ -175,10 +175,11 @@ secure()
 		fi
 	done
 	chmod 755 "$work"
-	cp "$testlib" "$work/libhakmem.so.0"
-	chmod 644 "$work/libhakmem.so.0"
+	copy=$work/$(basename "$testlib")
+	cp "$testlib" "$copy"
+	chmod 644 "$copy"
 	${CC:-cc} -std=gnu17 -O2 -I"$include" -I"$tests" -o "$work/abuse-secure" \
-		"$tests/abuse-environment.c" -Wl,--no-as-needed "$work/libhakmem.so.0" \
+		"$tests/abuse-environment.c" -Wl,--no-as-needed "$copy" \
 		-Wl,-rpath,"$work" -pthread -ldl
 	# As a plain program the same binary obeys: what is ignored below could be read.
 	HAKMEM_TINY_PROFILE=full "$work/abuse-secure" >"$work/out" 2>"$work/err"

@@ -431,20 +431,21 @@ END_TEST
 START_TEST(limits_are_kept_to_the_page)
 {
 	BEGIN;
+	size_t page = hk_os_page_size;
 	bool zero = false;
 	char *block, *more, limit[32];
 
-	snprintf(limit, sizeof(limit), "%zu", hk_os_mapped() + 3 * MIB + 4096);
+	snprintf(limit, sizeof(limit), "%zu", hk_os_mapped() + 3 * MIB + page);
 	set_option("hard_limit", limit);
 	ck_assert_ptr_null(hk_large_allocate(3 * MIB, 1, false, &zero));
 	block = hk_large_allocate(3 * MIB, 1, true, &zero);
 	ck_assert_ptr_nonnull(block);
 	mark(block, 3 * MIB, 7);
-	ck_assert_ptr_null(hk_large_resize(block, 3 * MIB + 4096, false, "test"));
-	more = hk_large_resize(block, 3 * MIB + 4096, true, "test");
+	ck_assert_ptr_null(hk_large_resize(block, 3 * MIB + page, false, "test"));
+	more = hk_large_resize(block, 3 * MIB + page, true, "test");
 	ck_assert_ptr_nonnull(more);
 	ck_assert(is_marked(more, 3 * MIB, 7));
-	ck_assert_ptr_null(hk_large_resize(more, 3 * MIB + 8192, true, "test"));
+	ck_assert_ptr_null(hk_large_resize(more, 3 * MIB + 2 * page, true, "test"));
 	check_all();
 	drop(more);
 	ck_assert_uint_eq(cached(), 0);

@@ -672,6 +672,45 @@ START_TEST(what_was_purged_is_zero)
 }
 END_TEST
 
+/* Of any size: of what was freed, those that nothing else touches; and they read as zero. */
+START_TEST(whole_pages_are_purged)
+{
+	size_t page = hk_os_page_size, first = hk_align_up(4 * KIB, page), end;
+	unsigned pages = 0;
+	char *b[5], *block;
+
+	lay_out(b, (unsigned[]){ 4, 52, 4, 0 });
+	/* Its slots sparse, short runs go back, too. */
+	b[3] = use(4 * KIB, HK_SLOT_BYTES, true);
+	b[4] = use(4 * KIB, HK_SLOT_BYTES, true);
+	memset(b[0], 1, 4 * KIB);
+	memset(b[1], 2, 52 * KIB);
+	memset(b[2], 3, 4 * KIB);
+	end = 56 * KIB & ~(page - 1);
+	for (size_t at = first; at < end; at += page)
+		pages |= 1u << at / page;
+	drop(b[1]);
+	release_all();
+	ck_assert_uint_eq(purged(b[0]), pages);
+	ck_assert_uint_eq(stats_now().bytes_purged, first < end ? end - first : 0);
+	ck_assert(all_bytes(b[0], 1, 4 * KIB));
+	ck_assert(all_bytes(b[2], 3, 4 * KIB));
+	check_all();
+	for (size_t at = 4 * KIB; at < 56 * KIB; at += KIB)
+		ck_assert(all_bytes(b[0] + at, at >= first && at < end ? 0 : 2, KIB));
+	/* In use again, none of the pages that it touches is. */
+	block = use(36 * KIB, 1, first == 4 * KIB);
+	ck_assert_ptr_eq(block, b[1]);
+	for (size_t at = first; at < 40 * KIB; at += page)
+		pages &= ~(1u << at / page);
+	ck_assert_uint_eq(purged(b[0]), pages);
+	check_all();
+	drop(block);
+	drop(b[0]);
+	drop_all(b + 2, 3);
+}
+END_TEST
+
 /* ---- held pages ---- */
 
 static struct hk_superslab *holding;
@@ -1662,6 +1701,25 @@ START_TEST(any_mix_beside_a_model)
 }
 END_TEST
 
+/* Laid out to the KiB. */
+static void add_for_small_pages(TCase *tcase)
+{
+	tcase_add_test(tcase, neighbours_join_in_any_order);
+	tcase_add_test(tcase, an_empty_slot_goes_back_at_once);
+	tcase_add_test(tcase, a_slot_of_a_class_is_a_wall);
+	tcase_add_test(tcase, beyond_the_classes_pages_are_whole);
+	tcase_add_test(tcase, it_grows_over_what_is_free);
+	tcase_add_test(tcase, what_was_purged_is_zero);
+	tcase_add_test(tcase, it_shrinks_by_whole_slots);
+	tcase_add_test(tcase, held_pages_are_nobody_s);
+	tcase_add_test(tcase, slots_freed_meanwhile_go_back_afterwards);
+	tcase_add_test(tcase, a_tick_sees_both_kinds_of_slots);
+	tcase_add_test(tcase, a_pointer_into_a_block);
+	tcase_add_test(tcase, a_large_one_freed_twice);
+	tcase_add_test(tcase, a_large_one_in_slots_that_stay_freed_twice);
+	tcase_add_test(tcase, one_freed_twice_while_it_is_held);
+}
+
 static void add_model(TCase *tcase)
 {
 	tcase_add_test(tcase, any_mix_beside_a_model);
@@ -1675,33 +1733,22 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, sizes_and_alignments);
 	tcase_add_test(tcase, batches_of_every_class);
-	tcase_add_test(tcase, neighbours_join_in_any_order);
-	tcase_add_test(tcase, an_empty_slot_goes_back_at_once);
-	tcase_add_test(tcase, a_slot_of_a_class_is_a_wall);
 	tcase_add_loop_test(tcase, the_least_run_that_is_enough_serves, 0, 2);
 	tcase_add_test(tcase, an_aligned_block_leaves_what_is_before_it);
-	tcase_add_test(tcase, beyond_the_classes_pages_are_whole);
-	tcase_add_test(tcase, it_grows_over_what_is_free);
-	tcase_add_test(tcase, it_shrinks_by_whole_slots);
 	tcase_add_test(tcase, it_does_not_grow_beyond_its_superslab);
 	tcase_add_test(tcase, what_was_never_used_is_zero);
 	tcase_add_test(tcase, a_gap_is_not_told_as_zero);
-	tcase_add_test(tcase, what_was_purged_is_zero);
-	tcase_add_test(tcase, held_pages_are_nobody_s);
-	tcase_add_test(tcase, slots_freed_meanwhile_go_back_afterwards);
-	tcase_add_test(tcase, a_tick_sees_both_kinds_of_slots);
+	tcase_add_test(tcase, whole_pages_are_purged);
 	tcase_add_test(tcase, a_slot_counts_by_the_eighths_in_use);
 	tcase_add_test(tcase, filling_is_not_draining);
 	tcase_add_test(tcase, a_dense_superslab_is_asked_for_huge_pages);
 	tcase_add_test(tcase, no_memory);
-	tcase_add_test(tcase, a_pointer_into_a_block);
-	tcase_add_test(tcase, a_large_one_freed_twice);
-	tcase_add_test(tcase, a_large_one_in_slots_that_stay_freed_twice);
-	tcase_add_test(tcase, one_freed_twice_while_it_is_held);
 	tcase_add_test(tcase, one_of_a_class_freed_twice);
 	tcase_add_test(tcase, who_has_a_block_may_ask);
 	tcase_add_test(tcase, what_looks_wrong_is_looked_at_again);
 	tcase_add_test(tcase, the_grain_before_is_free_or_an_end);
+	if (pages_are_at_most(4096))
+		add_for_small_pages(tcase);
 	add_both_forms(suite, setup, teardown, add_model);
 	return run_suite(suite);
 }

@@ -229,9 +229,10 @@ START_TEST(system_calls_keep_errno)
 	base = hk_os_map(hk_os_page_size, hk_os_page_size, NULL);
 	hk_os_huge_pages(base, hk_os_page_size, true);
 	hk_os_huge_pages(base, hk_os_page_size, false);
-	hk_os_purge((void *)(uintptr_t)1, 1);
-	hk_os_unmap((void *)(uintptr_t)1, 1);
-	hk_os_unmap(base, hk_os_page_size);
+	ck_assert(!hk_os_unmap((void *)-HK_SUPERSLAB_BYTES, hk_os_page_size));
+	ck_assert(hk_os_unmap(base, hk_os_page_size));
+	ck_assert(!hk_os_purge(base, hk_os_page_size));
+	ck_assert(!hk_os_resize(base, hk_os_page_size, 2 * hk_os_page_size));
 	hk_os_map((size_t)1 << 48, hk_os_page_size, NULL);
 	ck_assert_int_eq(errno, EXDEV);
 }

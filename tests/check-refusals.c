@@ -220,6 +220,13 @@ START_TEST(each_mremap)
 }
 END_TEST
 
+/* Memory above what the registry covers is no memory. */
+START_TEST(each_out_of_reach)
+{
+	each_is_refused(HK_OS_REACH);
+}
+END_TEST
+
 static void setup(void)
 {
 	hk_init();
@@ -236,6 +243,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, each_munmap);
 	tcase_add_test(tcase, each_madvise);
 	tcase_add_test(tcase, each_mremap);
+	tcase_add_test(tcase, each_out_of_reach);
 }
 
 int main(void)

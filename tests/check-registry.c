@@ -6,6 +6,8 @@
  */
 #include "libcheck.h"
 
+#include <signal.h>
+
 #include "registry.h"
 
 #define FAR ((uintptr_t)0x2a00 << HK_LEAF_SHIFT)
@@ -152,6 +154,55 @@ START_TEST(beyond_48_bits_nothing_can_be)
 }
 END_TEST
 
+/* Where x86-64 has no user's memory, and arm64 has. */
+START_TEST(from_47_to_48_bits_all_can_be)
+{
+	uintptr_t middle = (uintptr_t)1 << 47, top = (uintptr_t)1 << 48;
+	uintptr_t places[] = { middle - HK_SUPERSLAB_BYTES, middle,
+			       middle + 0x1234 * LEAF, top - HK_SUPERSLAB_BYTES };
+	int owner;
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		uintptr_t last = places[i] + HK_SUPERSLAB_BYTES - 1;
+
+		ck_assert(hk_registry_reserve(at(places[i]), HK_SUPERSLAB_BYTES));
+		hk_registry_set_owner(at(places[i]), &owner);
+		hk_registry_set_kind(at(places[i]), HK_SLOTS, 9);
+		ck_assert_uint_eq(hk_registry_kind(at(places[i])), 9);
+		ck_assert_uint_eq(hk_registry_kind_below(last), 9);
+		ck_assert_ptr_eq(hk_registry_owner(at(last)), &owner);
+		ck_assert_uint_eq(hk_registry_kind(at(places[i] - 1)), 0);
+		ck_assert_uint_eq(hk_registry_kind(at(last + 1)), 0);
+		ck_assert_uint_eq(hk_registry_kind(at(places[i] ^ middle)), 0);
+		ck_assert_uint_eq(hk_registry_kind(at(last | top)), 0);
+		ck_assert_ptr_null(hk_registry_owner(at(last | top)));
+		hk_registry_set_kind(at(places[i]), HK_SLOTS, HK_KIND_NONE);
+		hk_registry_set_owner(at(places[i]), NULL);
+	}
+	ck_assert(hk_registry_reserve(at(middle - 1), 2));
+}
+END_TEST
+
+/* Who wrote there would make every foreign address one of ours. */
+START_TEST(the_leaf_of_nothing_is_read_only)
+{
+	int status;
+	pid_t pid;
+
+	hk_init();
+	fflush(NULL);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		hk_registry_set_window(at(FAR + 50 * LEAF + LEAF / 2), 1);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+END_TEST
+
 START_TEST(without_memory_nothing_changes)
 {
 	uintptr_t base = FAR + 40 * LEAF;
@@ -223,6 +274,8 @@ int main(void)
 	tcase_add_test(tcase, an_owner_has_its_two_mebibytes);
 	tcase_add_test(tcase, a_range_may_span_leaves);
 	tcase_add_test(tcase, beyond_48_bits_nothing_can_be);
+	tcase_add_test(tcase, from_47_to_48_bits_all_can_be);
+	tcase_add_test(tcase, the_leaf_of_nothing_is_read_only);
 	tcase_add_test(tcase, without_memory_nothing_changes);
 	tcase_add_test(tcase, threads_share_a_leaf);
 	return run_suite(suite);

@@ -119,6 +119,22 @@ START_TEST(a_kernel_that_refuses_to_map)
 }
 END_TEST
 
+START_TEST(memory_out_of_reach_is_given_back)
+{
+	size_t in_use = hk_superslab_records.in_use, mapped;
+
+	ck_assert(hk_superslab_unmap(hk_superslab_map()));
+	mapped = hk_os_mapped();
+	fail_after(HK_OS_REACH, 0);
+	ck_assert_ptr_null(hk_superslab_map());
+	fail_no_more();
+	ck_assert_uint_eq(hk_os_mapped(), mapped);
+	ck_assert_uint_eq(hk_superslab_records.in_use, in_use);
+	ck_assert(hk_superslab_unmap(hk_superslab_map()));
+	ck_assert_uint_eq(hk_os_mapped(), mapped);
+}
+END_TEST
+
 START_TEST(a_kernel_that_refuses_to_unmap)
 {
 	struct hk_superslab *superslab = hk_superslab_map();
@@ -185,6 +201,7 @@ int main(void)
 	tcase_add_test(tcase, many_have_places_of_their_own);
 	tcase_add_test(tcase, a_slab_finds_its_superslab_and_its_memory);
 	tcase_add_test(tcase, a_kernel_that_refuses_to_map);
+	tcase_add_test(tcase, memory_out_of_reach_is_given_back);
 	tcase_add_test(tcase, a_kernel_that_refuses_to_unmap);
 	tcase_add_test(tcase, one_in_use_is_not_unmapped);
 	tcase_add_test(tcase, huge_pages_or_not);

@@ -180,6 +180,10 @@ static void other_addresses(void)
 	ok(query.kind == HAKMEM_NONE, "QUERY of NULL");
 	query = query_of((void *)UINTPTR_MAX);
 	ok(query.kind == HAKMEM_NONE, "QUERY of the last address");
+	query = query_of((void *)((uintptr_t)block | (uintptr_t)1 << 47));
+	ok(query.kind == HAKMEM_NONE, "QUERY of an address of 48 bits");
+	query = query_of((void *)((uintptr_t)block | (uintptr_t)1 << 51));
+	ok(query.kind == HAKMEM_NONE, "QUERY of an address of 52 bits");
 	query = query_of((void *)((uintptr_t)1 << 63));
 	ok(query.kind == HAKMEM_NONE, "QUERY of an address that is none");
 }

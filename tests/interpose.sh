@@ -162,6 +162,8 @@ run_all()
 		skip "dlopen$suffix" "no compiler to make a shared object"
 	fi
 	run "limits$suffix" interpose-limits
+	run "start$suffix" interpose-start
+	run "mappings$suffix" interpose-mappings
 	run "requests$suffix" interpose-requests
 	run "release$suffix" interpose-release
 	run "ctl$suffix" interpose-ctl "$work"

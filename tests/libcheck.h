@@ -67,6 +67,15 @@ UNUSED static TCase *add_case(Suite *suite, const char *name)
 	return tcase;
 }
 
+/* ---- the kernel's pages: lib/pretend.h ---- */
+
+/* Some tests lay blocks out to the KiB, others need several pages in a slot. */
+UNUSED static bool pages_are_at_most(size_t bytes)
+{
+	hk_init();
+	return hk_os_page_size <= bytes;
+}
+
 /* ---- the two forms of the magazines ---- */
 
 /* Where glibc and the kernel have restartable sequences, the library starts with them. */

@@ -198,6 +198,7 @@ HK_INLINE void hk_block_begin(struct hk_block *block)
 
 	if (HK_UNLIKELY(block->room_size > HK_MEDIUM_MAX))
 		size = block->room_size - front - size;
+	hk_assert_slow(size < (uint64_t)1 << (64 - HK_WORD_SIZE));
 	block->state = HK_BLOCK_LIVE;
 	/* Guarded blocks have any front, or none: theirs is not read from here. */
 	block->word = (uint64_t)HK_BLOCK_LIVE |

@@ -36,6 +36,7 @@
 #include "debug/report.h"
 #include "debug/unwind.h"
 #include "os.h"
+#include "pretend.h"
 
 #define SLOTS 8192
 #define SLOTS_LEAST 16

@@ -29,6 +29,7 @@
 #include "debug/options.h"
 #include "lock.h"
 #include "os.h"
+#include "pretend.h"
 
 static struct hk_lock lock;
 

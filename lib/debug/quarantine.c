@@ -78,15 +78,25 @@ static struct left_ring {
 	struct left entries[LEFT_ENTRIES];
 } * left_rings; /* of small ones, of larger ones */
 
+static void *map_uncounted(size_t size)
+{
+	void *mapped;
+
+	size = hk_align_up(size, hk_os_page_size);
+	mapped = hk_os_map(size, hk_os_page_size, NULL);
+	if (mapped)
+		hk_os_uncount(size);
+	return mapped;
+}
+
 HK_INLINE void note_locked(const struct hk_block *block)
 {
 	struct left_ring *of_size;
 
 	if (HK_UNLIKELY(!left_rings)) {
-		left_rings = hk_os_map(2 * sizeof(*left_rings), hk_os_page_size, NULL);
+		left_rings = map_uncounted(2 * sizeof(*left_rings));
 		if (!left_rings)
 			return;
-		hk_os_uncount(2 * sizeof(*left_rings));
 	}
 	of_size = &left_rings[block->room_size > HK_CLASS_MAX];
 	of_size->entries[of_size->next++ % LEFT_ENTRIES] = (struct left){
@@ -161,10 +171,9 @@ static bool has_too_much_locked(uint32_t now)
 static bool reserve_locked(void)
 {
 	if (HK_UNLIKELY(!ring)) {
-		ring = hk_os_map(ENTRIES_MOST * sizeof(*ring), hk_os_page_size, NULL);
+		ring = map_uncounted(ENTRIES_MOST * sizeof(*ring));
 		if (!ring)
 			return false;
-		hk_os_uncount(ENTRIES_MOST * sizeof(*ring));
 	}
 	if (HK_UNLIKELY(count == entries)) {
 		/* Those that have wrapped around follow the others. */

@@ -380,13 +380,20 @@ static void check_family(const struct hk_block *block, enum hk_family family,
 
 static void end(struct hk_block *block, const char *function)
 {
+	/* What the loader freed within the unwinder, as find_live() has it: before us, then. */
+	static _Thread_local const char *inside
+		__attribute__((tls_model("initial-exec")));
 	/* While the record comes from memory. */
 	hk_stack here = hk_unwind_here();
 
 	if (HK_UNLIKELY(!hk_block_end(block))) {
-		tell_invalid(block->start, function);
+		if (inside != block->start)
+			tell_invalid(block->start, function);
+		inside = NULL;
 		return;
 	}
+	if (HK_UNLIKELY(hk_unwind_inside()))
+		inside = block->start;
 	block->record->freed = here;
 	block->record->freer = this_thread();
 	block->record->freed_at = hk_debug_now();
