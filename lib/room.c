@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * room.c - see room.h.  Makes no system call, and but for hk_grains_claim() takes no lock.
+ */
+#include "room.h"
+
+#include <limits.h>
+
+#include "grains.h"
+#include "pool.h"
+
+/* Of each list so many slots are tried. */
+#define TRIES 16
+
+/* A block's lines in the record are called for by so many slots. */
+#define CALLED_FOR 6
+
+/* Sixteen lists to a doubling of the run; and a bit for each that is not empty. */
+#define LIST_FOR_ALL 160
+#define LIST_WORDS (LIST_FOR_ALL / 64 + 1)
+static struct hk_room *lists[LIST_WORDS * 64];
+static uint64_t listed[LIST_WORDS];
+
+/* ---- lists by the longest run ---- */
+
+static unsigned list_for(unsigned grains)
+{
+	unsigned log;
+
+	if (grains < 16)
+		return grains;
+	log = 31 - (unsigned)__builtin_clz(grains);
+	return 16 * (log - 3) + (grains >> (log - 4) & 15);
+}
+
+/* The first list from this one on that is not empty, or one beyond the last. */
+static unsigned next_list(unsigned n)
+{
+	unsigned word = n / 64;
+	uint64_t rest;
+
+	if (word >= LIST_WORDS)
+		return LIST_WORDS * 64;
+	rest = listed[word] >> n % 64 << n % 64;
+	while (!rest && ++word < LIST_WORDS)
+		rest = listed[word];
+	return rest ? word * 64 + (unsigned)__builtin_ctzl(rest) : LIST_WORDS * 64;
+}
+
+void hk_grains_call_for(const struct hk_superslab *superslab, unsigned slot)
+{
+	__builtin_prefetch(&superslab->base, 1);
+	__builtin_prefetch(superslab->longest, 1);
+	__builtin_prefetch(&superslab->purged[slot], 1);
+	__builtin_prefetch(&superslab->idle[slot], 1);
+	for (unsigned end = slot + CALLED_FOR; slot < end && slot < HK_SLOTS; slot++) {
+		__builtin_prefetch(&superslab->slab[slot], 1);
+		if (slot % 2 == 0 || slot + CALLED_FOR == end)
+			__builtin_prefetch(superslab->last[slot], 1);
+	}
+}
+
+static struct hk_superslab *superslab_of(const struct hk_room *room)
+{
+	uintptr_t mask = ((uintptr_t)1 << HK_SUPERSLAB_RECORD_SHIFT) - 1;
+
+	return (struct hk_superslab *)((uintptr_t)room & ~mask);
+}
+
+static void list(struct hk_room *room, unsigned n)
+{
+	room->previous = NULL;
+	room->next = lists[n];
+	if (lists[n])
+		lists[n]->previous = room;
+	lists[n] = room;
+	listed[n / 64] |= (uint64_t)1 << n % 64;
+}
+
+static void unlist(struct hk_room *room, unsigned n)
+{
+	if (room->next)
+		room->next->previous = room->previous;
+	if (room->previous)
+		room->previous->next = room->next;
+	else
+		lists[n] = room->next;
+	if (!lists[n])
+		listed[n / 64] &= ~((uint64_t)1 << n % 64);
+}
+
+static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned grains)
+{
+	unsigned before = superslab->longest[slot];
+
+	superslab->longest[slot] = (uint16_t)grains;
+	if (list_for(before) == list_for(grains))
+		return;
+	if (before)
+		unlist(&superslab->room[slot], list_for(before));
+	if (grains)
+		list(&superslab->room[slot], list_for(grains));
+}
+
+/* ---- runs of room ---- */
+
+/* Where the run of this grain, which is room, ends; slots of the pool's at a step. */
+static unsigned room_end(const struct hk_superslab *superslab, unsigned grain)
+{
+	do {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_from(superslab, hk_taken_bits, grain);
+		else
+			grain = (grain / HK_GRAINS + 1) * HK_GRAINS;
+	} while (grain < HK_ALL_GRAINS && hk_grain_has(superslab, hk_room_bits, grain));
+	return grain;
+}
+
+unsigned hk_room_begin(const struct hk_superslab *superslab, unsigned grain)
+{
+	for (;;) {
+		if (hk_grains_in(superslab, grain / HK_GRAINS))
+			grain = hk_grain_below(superslab, hk_taken_bits, grain);
+		else
+			grain = grain / HK_GRAINS * HK_GRAINS;
+		if (!grain || !hk_grain_has(superslab, hk_room_bits, grain - 1))
+			return grain;
+		grain--;
+	}
+}
+
+/* The first grain that is room from this one on in its slot, or the slot's end. */
+static unsigned next_room(const struct hk_superslab *superslab, unsigned grain,
+			  unsigned end)
+{
+	unsigned slot = end / HK_GRAINS - 1;
+
+	if (hk_grains_in(superslab, slot))
+		return hk_grain_between(superslab, hk_free_bits, grain, end);
+	return grain < end && hk_grain_has(superslab, hk_room_bits, grain) ? grain : end;
+}
+
+void hk_room_note(struct hk_superslab *superslab, unsigned grain)
+{
+	unsigned first, end, slot;
+
+	if (grain == HK_ALL_GRAINS || !hk_grain_has(superslab, hk_room_bits, grain))
+		return;
+	first = hk_room_begin(superslab, grain);
+	end = room_end(superslab, grain);
+	slot = first / HK_GRAINS;
+	if (end - first > superslab->longest[slot])
+		set_longest(superslab, slot, end - first);
+	/* Of those that it has joined none begins here any more. */
+	while (++slot < end / HK_GRAINS)
+		set_longest(superslab, slot, 0);
+}
+
+/*
+ * The first grain at a multiple of align of the shortest run of n or more that begins in the slot;
+ * HK_ALL_GRAINS: none does.  *longest: of all that begin there.
+ */
+static unsigned find_in_slot(const struct hk_superslab *superslab, unsigned slot,
+			     unsigned n, unsigned align, unsigned *longest)
+{
+	unsigned start = slot * HK_GRAINS, end = start + HK_GRAINS, first = start;
+	unsigned found = HK_ALL_GRAINS, least = UINT_MAX;
+
+	*longest = 0;
+	/* The rest of one that began before. */
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1) &&
+	    hk_grain_has(superslab, hk_room_bits, start))
+		first = room_end(superslab, start);
+	while ((first = next_room(superslab, first, end)) < end) {
+		unsigned aligned = (first + align - 1) & ~(align - 1);
+		unsigned after = room_end(superslab, first);
+		unsigned run = after - first;
+
+		if (aligned + n <= after && run < least) {
+			found = aligned;
+			least = run;
+		}
+		if (run > *longest)
+			*longest = run;
+		first = after;
+	}
+	return found;
+}
+
+/* The longest of those that begin in the slot; one that has come to begin before is found there. */
+static void seen(struct hk_superslab *superslab, unsigned slot, unsigned longest)
+{
+	unsigned start = slot * HK_GRAINS;
+
+	set_longest(superslab, slot, longest);
+	if (start && hk_grain_has(superslab, hk_room_bits, start - 1))
+		hk_room_note(superslab, start);
+}
+
+void hk_room_look(struct hk_superslab *superslab, unsigned slot)
+{
+	unsigned longest;
+
+	find_in_slot(superslab, slot, HK_ALL_GRAINS + 1, 1, &longest);
+	seen(superslab, slot, longest);
+}
+
+void hk_room_look_everywhere(struct hk_superslab *superslab)
+{
+	uint16_t longest[HK_SLOTS] = { 0 };
+	unsigned grain = 0, slot, end;
+
+	for (slot = 0; slot < HK_SLOTS; slot = grain / HK_GRAINS) {
+		grain = next_room(superslab, grain, (slot + 1) * HK_GRAINS);
+		if (grain == (slot + 1) * HK_GRAINS)
+			continue;
+		end = room_end(superslab, grain);
+		if (end - grain > longest[slot])
+			longest[slot] = (uint16_t)(end - grain);
+		grain = end;
+	}
+	for (slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, longest[slot]);
+}
+
+void hk_room_forget(struct hk_superslab *superslab)
+{
+	for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+		set_longest(superslab, slot, 0);
+}
+
+void hk_grains_look(struct hk_superslab *superslab, unsigned slot)
+{
+	if (superslab->medium && slot < HK_SLOTS)
+		hk_room_note(superslab, slot * HK_GRAINS);
+}
+
+/* ---- the least that will do ---- */
+
+/* In one list: the first run that will do, as they hardly differ. */
+static struct hk_superslab *find_in_list(unsigned n, unsigned align, unsigned which,
+					 unsigned *grain)
+{
+	struct hk_room *room = lists[which], *next;
+
+	for (unsigned tries = TRIES; room && tries; tries--, room = next) {
+		struct hk_superslab *superslab = superslab_of(room);
+		unsigned slot = (unsigned)(room - superslab->room), longest;
+
+		next = room->next;
+		hk_grains_call_for(superslab, slot);
+		if (superslab->longest[slot] < n)
+			continue;
+		*grain = find_in_slot(superslab, slot, n, align, &longest);
+		if (*grain != HK_ALL_GRAINS && hk_grains_claim(superslab, *grain, n))
+			return superslab;
+		seen(superslab, slot, longest);
+	}
+	return NULL;
+}
+
+struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
+{
+	struct hk_superslab *found = NULL;
+
+	for (unsigned i = next_list(list_for(n)); i <= LIST_FOR_ALL && !found;
+	     i = next_list(i + 1))
+		found = find_in_list(n, align, i, grain);
+	return found;
+}
+
+/* ---- invariants ---- */
+
+void hk_room_check(void)
+{
+	size_t with_room = 0, on_lists = 0;
+
+	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		for (unsigned slot = 0; slot < HK_SLOTS; slot++)
+			with_room += s->longest[slot] != 0;
+	}
+	for (unsigned i = 0; i < LIST_WORDS * 64; i++) {
+		hk_assert(!lists[i] == !(listed[i / 64] >> i % 64 & 1));
+		for (struct hk_room *room = lists[i]; room; room = room->next) {
+			struct hk_superslab *s = superslab_of(room);
+
+			hk_assert(list_for(s->longest[room - s->room]) == i && s->medium);
+			on_lists++;
+		}
+	}
+	hk_assert(with_room == on_lists);
+}
