@@ -273,14 +273,18 @@ static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, boo
 	return batch->neighbours || batch->blocks;
 }
 
-/* A run from the pool that nobody has used. */
+/*
+ * A run from the pool that nobody has used.  It is room again, or what is behind it begins anew,
+ * as the run has become a spare: no slab has told so.
+ */
 static void give_back(struct hk_slab *slab)
 {
 	struct hk_superslab *superslab = hk_slab_superslab(slab);
-	unsigned slot = hk_slab_slot(slab);
+	unsigned slot = hk_slab_slot(slab), end = slot + slab->slots;
 
 	hk_pool_give(slab);
 	hk_medium_look(superslab, slot);
+	hk_medium_look(superslab, end);
 }
 
 /* The same, with a new slab if need be; returns with the lock held, or false without. */
