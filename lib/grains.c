@@ -90,11 +90,6 @@ bool hk_grains_claim(struct hk_superslab *superslab, unsigned first, unsigned n)
 	return true;
 }
 
-static _Atomic uint64_t *last_word(struct hk_superslab *superslab, unsigned word)
-{
-	return &superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS];
-}
-
 /*
  * In both, of grains that become taken the end is marked before they cease to be free, and
  * hk_end_bits() reads free before last: so the grain before a block is at any time one that is free
@@ -102,15 +97,15 @@ static _Atomic uint64_t *last_word(struct hk_superslab *superslab, unsigned word
  */
 void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 {
+	_Atomic uint64_t *words = hk_last_words(superslab);
 	unsigned word = first / 64, at = end - 1;
 	uint64_t bits = UINT64_MAX << first % 64, last = (uint64_t)1 << at % 64;
 
 	for (; word < at / 64; word++, bits = UINT64_MAX)
-		atomic_store_explicit(last_word(superslab, word),
-				      hk_last_bits(superslab, word) & ~bits,
+		atomic_store_explicit(&words[word], hk_last_bits(superslab, word) & ~bits,
 				      memory_order_relaxed);
 	bits &= last - 1;
-	atomic_store_explicit(last_word(superslab, word),
+	atomic_store_explicit(&words[word],
 			      (hk_last_bits(superslab, word) & ~bits) | last,
 			      memory_order_relaxed);
 }
@@ -158,41 +153,32 @@ static void use(struct hk_superslab *superslab, int change)
 
 /* A part of a run, that which lies in one slot: its grains from first to end - 1. */
 struct part {
-	struct hk_slab *slab;
-	unsigned first, end;
+	unsigned slot, first, end;
 };
 
 /* The next part of the run from *grain on, which moves on to the one after. */
-static bool next_part(struct hk_superslab *superslab, unsigned *grain, unsigned end,
-		      struct part *part)
+HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
 {
 	unsigned slot = *grain / HK_GRAINS, start = slot * HK_GRAINS;
 
 	if (*grain >= end)
 		return false;
-	part->slab = &superslab->slab[slot];
+	part->slot = slot;
 	part->first = *grain - start;
 	part->end = (end < start + HK_GRAINS ? end : start + HK_GRAINS) - start;
 	*grain = start + part->end;
 	return true;
 }
 
-/* The pages that a part touches, a bit for each. */
-static unsigned pages_of(const struct part *part)
-{
-	unsigned shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
-	unsigned first = part->first >> shift, last = (part->end - 1) >> shift;
-
-	return (2u << last) - (1u << first);
-}
-
 /* Touch the part: its pages are not purged any more.  Did it read as zero? */
-static bool touch(const struct part *part)
+HK_INLINE bool touch(struct hk_superslab *superslab, const struct part *part,
+		     unsigned page_shift)
 {
-	struct hk_slab *slab = part->slab;
-	_Atomic uint16_t *purged = &hk_slab_superslab(slab)->purged[hk_slab_slot(slab)];
+	struct hk_slab *slab = &superslab->slab[part->slot];
+	_Atomic uint16_t *purged = &superslab->purged[part->slot];
 	unsigned gone = atomic_load_explicit(purged, memory_order_relaxed);
-	unsigned pages = pages_of(part);
+	unsigned first = part->first >> page_shift, last = (part->end - 1) >> page_shift;
+	unsigned pages = (2u << last) - (1u << first);
 	bool zero = (slab->zero && part->first >= slab->fresh) || (gone & pages) == pages;
 
 	if (gone & pages)
@@ -207,6 +193,7 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		     bool *zero)
 {
 	unsigned begin = hk_room_begin(superslab, first) / HK_GRAINS;
+	unsigned page_shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
 	unsigned grain = first;
 	struct part part;
 	int change = 0;
@@ -214,9 +201,10 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 	*zero = true;
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
-	while (next_part(superslab, &grain, first + n, &part)) {
-		*zero &= touch(&part);
-		change += count_used(part.slab, (int)(part.end - part.first));
+	while (next_part(&grain, first + n, &part)) {
+		*zero &= touch(superslab, &part, page_shift);
+		change += count_used(&superslab->slab[part.slot],
+				     (int)(part.end - part.first));
 	}
 	/* Until now they counted as full, so that the SuperSlab did not look DRAINING. */
 	use(superslab, change - (int)(unfilled * HK_SLOT_WEIGHT));
@@ -283,8 +271,9 @@ bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
 	hk_block_gone(hk_grain_address(superslab, first));
 	hk_registry_set_window(hk_grain_address(superslab, first), HK_KIND_MEDIUM);
 	hk_grains_mark(superslab, first, first + n, true);
-	while (next_part(superslab, &grain, first + n, &part))
-		change += count_used(part.slab, (int)part.first - (int)part.end);
+	while (next_part(&grain, first + n, &part))
+		change += count_used(&superslab->slab[part.slot],
+				     (int)part.first - (int)part.end);
 	use(superslab, change);
 	return settle(superslab, first, first + n);
 }

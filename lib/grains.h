@@ -35,11 +35,16 @@ static inline uint64_t hk_free_bits(const struct hk_superslab *superslab, unsign
 				    memory_order_acquire);
 }
 
+/* All slots' words, one after the other. */
+static inline _Atomic uint64_t *hk_last_words(const struct hk_superslab *superslab)
+{
+	return (_Atomic uint64_t *)superslab->last;
+}
+
 static inline uint64_t hk_last_bits(const struct hk_superslab *superslab, unsigned word)
 {
-	return atomic_load_explicit(
-		&superslab->last[word / HK_GRAIN_WORDS][word % HK_GRAIN_WORDS],
-		memory_order_relaxed);
+	return atomic_load_explicit(&hk_last_words(superslab)[word],
+				    memory_order_relaxed);
 }
 
 /* Free, or the pool's, as far as is seen without its lock. */

@@ -104,28 +104,57 @@ static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned 
 
 /* ---- runs of room ---- */
 
+/* Those of the slot that are free, if it is MEDIUM. */
+static uint64_t free_bits(const struct hk_superslab *superslab, unsigned slot,
+			  unsigned word)
+{
+	return atomic_load_explicit(&superslab->slab[slot].grains[word],
+				    memory_order_relaxed);
+}
+
 /* Where the run of this grain, which is room, ends; slots of the pool's at a step. */
 static unsigned room_end(const struct hk_superslab *superslab, unsigned grain)
 {
-	do {
-		if (hk_grains_in(superslab, grain / HK_GRAINS))
-			grain = hk_grain_from(superslab, hk_taken_bits, grain);
-		else
-			grain = (grain / HK_GRAINS + 1) * HK_GRAINS;
-	} while (grain < HK_ALL_GRAINS && hk_grain_has(superslab, hk_room_bits, grain));
-	return grain;
+	uint32_t medium = superslab->medium;
+	uint32_t wall = atomic_load_explicit(&superslab->active, memory_order_relaxed) &
+			~medium;
+	unsigned slot = grain / HK_GRAINS, word = grain % HK_GRAINS / 64;
+	uint64_t bits = UINT64_MAX << grain % 64;
+
+	for (; slot < HK_SLOTS && !(wall >> slot & 1); slot++, word = 0) {
+		for (; (medium >> slot & 1) && word < HK_GRAIN_WORDS; word++) {
+			uint64_t taken = ~free_bits(superslab, slot, word) & bits;
+
+			if (taken)
+				return slot * HK_GRAINS + word * 64 +
+				       (unsigned)__builtin_ctzl(taken);
+			bits = UINT64_MAX;
+		}
+		bits = UINT64_MAX;
+	}
+	return slot * HK_GRAINS;
 }
 
 unsigned hk_room_begin(const struct hk_superslab *superslab, unsigned grain)
 {
-	for (;;) {
-		if (hk_grains_in(superslab, grain / HK_GRAINS))
-			grain = hk_grain_below(superslab, hk_taken_bits, grain);
-		else
-			grain = grain / HK_GRAINS * HK_GRAINS;
-		if (!grain || !hk_grain_has(superslab, hk_room_bits, grain - 1))
-			return grain;
-		grain--;
+	uint32_t medium = superslab->medium;
+	uint32_t wall = atomic_load_explicit(&superslab->active, memory_order_relaxed) &
+			~medium;
+	unsigned slot = grain / HK_GRAINS, word = grain % HK_GRAINS / 64;
+	uint64_t bits = UINT64_MAX >> (63 - grain % 64);
+
+	for (;; slot--, word = HK_GRAIN_WORDS - 1) {
+		for (unsigned i = word + 1; (medium >> slot & 1) && i--;) {
+			uint64_t taken = ~free_bits(superslab, slot, i) & bits;
+
+			if (taken)
+				return slot * HK_GRAINS + i * 64 + 64 -
+				       (unsigned)__builtin_clzl(taken);
+			bits = UINT64_MAX;
+		}
+		bits = UINT64_MAX;
+		if (!slot || wall >> (slot - 1) & 1)
+			return slot * HK_GRAINS;
 	}
 }
 
