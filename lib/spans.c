@@ -11,7 +11,7 @@
 
 #define CACHED_MOST 128                 /* spans: a request looks at each of them */
 #define CACHED_LEAST ((size_t)32 << 20) /* bytes that are not too many */
-#define WINDOW 16                       /* times the delay */
+#define WINDOW 4                        /* times the delay */
 
 static struct hk_large *cached;
 static size_t cached_count, cached_bytes; /* bytes: touched ones */

@@ -23,7 +23,7 @@
  *   mapped are half of what vm.max_map_count allows, no more are split: spans serve what fits
  *   into them.
  *
- * Of what was cached, the least in 16 times HAKMEM_PURGE_DELAY_MS was not needed in that time: so
+ * Of what was cached, the least in 4 times HAKMEM_PURGE_DELAY_MS was not needed in that time: so
  * much is unmapped then.  And never more is cached than is live, or 32 MiB, nor more than 128
  * spans.  With a delay of 0, and in the debug library, nothing is; but spans that the kernel will
  * not unmap (vm.max_map_count) are here, purged, until it does.

@@ -70,7 +70,7 @@ environment "misspelt name, a letter missing" \
 	tiny_profile=conservative HAKMEM_TINY_PROFIL=hot
 environment "misspelt name, letters exchanged" \
 	"unknown option HAKMEM_PRUGE_DELAY_MS (did you mean HAKMEM_PURGE_DELAY_MS?)" \
-	purge_delay_ms=10 HAKMEM_PRUGE_DELAY_MS=1
+	purge_delay_ms=50 HAKMEM_PRUGE_DELAY_MS=1
 environment "misspelt name, a letter too many" \
 	"unknown option HAKMEM_STATSS (did you mean HAKMEM_STATS?)" \
 	stats=none HAKMEM_STATSS=exit
@@ -94,8 +94,8 @@ environment "out of range" \
 	"bad value \"4097\" for HAKMEM_LRU_SUPERSLABS (want 0..4096), using \"2\"" \
 	lru_superslabs=2 HAKMEM_LRU_SUPERSLABS=4097
 environment "negative" \
-	"bad value \"-1\" for HAKMEM_PURGE_DELAY_MS (want 0..3600000), using \"10\"" \
-	purge_delay_ms=10 HAKMEM_PURGE_DELAY_MS=-1
+	"bad value \"-1\" for HAKMEM_PURGE_DELAY_MS (want 0..3600000), using \"50\"" \
+	purge_delay_ms=50 HAKMEM_PURGE_DELAY_MS=-1
 environment "a unit there is not" \
 	"bad value \"1T2\" for HAKMEM_MAGAZINE_BYTES (want 0..1G), using \"$magazine_bytes\"" \
 	"magazine_bytes=$magazine_bytes" HAKMEM_MAGAZINE_BYTES=1T2

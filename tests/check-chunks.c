@@ -374,7 +374,7 @@ START_TEST(what_is_not_needed_goes)
 	ck_assert_uint_eq(hk_spans_tidy(), UINT64_MAX);
 	drop(fresh(8 * MIB, 7));
 	due = hk_spans_tidy();
-	ck_assert(due > 57000000 && due <= 57600000);
+	ck_assert(due > 14000000 && due <= 14400000);
 	ck_assert_uint_eq(cached(), 8 * MIB);
 	END;
 	set_option("purge_delay_ms", "5");
