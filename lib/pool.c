@@ -13,7 +13,7 @@
 #include "spare.h"
 
 #define DIRTY_SLOTS_MIN 4      /* 256 KiB */
-#define DIRTY_SLOTS_DIVISOR 16 /* of the ACTIVE ones */
+#define DIRTY_SLOTS_DIVISOR 10 /* of the ACTIVE ones */
 
 struct hk_lock hk_pool_lock;
 struct hk_pool_counters hk_pool_counters;

@@ -17,7 +17,7 @@
  *   a new SuperSlab.
  *
  * Pages of EMPTY slots stay resident for HAKMEM_PURGE_DELAY_MS, and never more of them than
- * a sixteenth of what is ACTIVE, plus 256 KiB.
+ * a tenth of what is ACTIVE, plus 256 KiB.
  *
  * One lock, hk_pool_lock; below the classes' in the order of fork.h.  No system call is made
  * under it.  The functions say which of them make any; those must be called without locks.
