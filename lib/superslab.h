@@ -39,8 +39,9 @@
  *                       no slot of it is ACTIVE or BUSY any more
  *
  * HOT and FRESH ones give new slabs, DRAINING ones only when nothing else is mapped, or to a
- * medium block for which the room there is the least that will do; FREE ones leave: to the LRU cache, or unmapped.  What lies between a quarter and three eighths
- * stays what it was, so that a slab that comes and goes changes nothing.
+ * medium block for which the room there is the least that will do; FREE ones leave: to the LRU
+ * cache, or unmapped.  What lies between a quarter and three eighths stays what it was, so that a
+ * slab that comes and goes changes nothing.
  *
  * use is the sum of the weights of the SuperSlab's slabs, in eighths of a slot: for a slab the
  * middle of the quarter of fullness by which it is listed, for a MEDIUM slot the eighths in use,
