@@ -1714,6 +1714,7 @@ static void add_for_small_pages(TCase *tcase)
 	tcase_add_test(tcase, held_pages_are_nobody_s);
 	tcase_add_test(tcase, slots_freed_meanwhile_go_back_afterwards);
 	tcase_add_test(tcase, a_tick_sees_both_kinds_of_slots);
+	tcase_add_test(tcase, a_dense_superslab_is_asked_for_huge_pages);
 	tcase_add_test(tcase, a_pointer_into_a_block);
 	tcase_add_test(tcase, a_large_one_freed_twice);
 	tcase_add_test(tcase, a_large_one_in_slots_that_stay_freed_twice);
@@ -1741,7 +1742,6 @@ int main(void)
 	tcase_add_test(tcase, whole_pages_are_purged);
 	tcase_add_test(tcase, a_slot_counts_by_the_eighths_in_use);
 	tcase_add_test(tcase, filling_is_not_draining);
-	tcase_add_test(tcase, a_dense_superslab_is_asked_for_huge_pages);
 	tcase_add_test(tcase, no_memory);
 	tcase_add_test(tcase, one_of_a_class_freed_twice);
 	tcase_add_test(tcase, who_has_a_block_may_ask);
