@@ -374,8 +374,8 @@ START_TEST(the_budget_is_kept)
 	for (unsigned i = 1; i <= HK_CLASSES; i++)
 		bytes += (cached_blocks(i) - hk_classes[i].depot.count) *
 			 hk_class_size(i);
-	/* All that was given out by then is in use. */
-	ck_assert_uint_gt(bytes, 128 * 1024);
+	/* All that was given out by then is in use; but that magazines age, if it takes long. */
+	ck_assert_uint_gt(bytes, (RUNNING_ON_VALGRIND ? 32 : 128) * 1024);
 	ck_assert_uint_le(bytes, 256 * 1024 * hk_set_records.in_use);
 	check_all();
 }
