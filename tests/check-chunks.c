@@ -699,6 +699,8 @@ int main(void)
 	tcase_add_test(tcase, kept_memory_that_is_not_zero_is_not_told_to_be);
 	tcase_add_test(tcase, huge_pages_are_asked_for);
 	tcase_add_test(tcase, at_random);
-	tcase_add_test(tcase, by_several_threads);
+	/* memcheck has taken mapped pages for none there, behind two that move some at a time. */
+	if (!RUNNING_ON_VALGRIND)
+		tcase_add_test(tcase, by_several_threads);
 	return run_suite(suite);
 }
