@@ -593,7 +593,7 @@ static void step(uint64_t *state)
 START_TEST(at_random)
 {
 	uint64_t seed = new_seed(), state = seed;
-	size_t steps = (size_t)2000 / STRIDE(20);
+	size_t steps = (size_t)1000 / STRIDE(10);
 	BEGIN;
 
 	printf("TEST_SEED=%#llx\n", (unsigned long long)seed);
@@ -628,7 +628,7 @@ static void *worker(void *argument)
 	char *mine[4] = { 0 };
 	size_t sizes[4] = { 0 };
 
-	for (size_t i = 0; i < (size_t)400 / STRIDE(20); i++) {
+	for (size_t i = 0; i < 200; i++) {
 		size_t k = random_below(&state, 4), size = random_size(&state);
 		bool zero = !random_below(&state, 4);
 

@@ -9,7 +9,7 @@
 . "$tests/interpose.sh"
 require_library
 
-steps=${TEST_STEPS:-400000}
+steps=${TEST_STEPS:-100000}
 
 random()
 {
@@ -29,7 +29,7 @@ for rseq in 1 0; do
 	for threads in 1 8; do
 		how="HAKMEM_RSEQ=$rseq, $threads"
 		random "$how" --threads "$threads" --steps "$steps"
-		random "$how, seed 1" --threads "$threads" --steps 150000 --seed 1
+		random "$how, seed 1" --threads "$threads" --steps 50000 --seed 1
 		random "$how, refused" --threads "$threads" --steps $((steps / 4)) --refuse
 	done
 done
