@@ -148,6 +148,11 @@ START_TEST(what_is_left_of_it_serves_others)
 	ck_assert(is_marked(far, 14 * MIB, 7 + 6 * MIB / (unsigned)hk_os_page_size));
 	drop(far);
 	drop(block);
+	hk_spans_release();
+	drop(fresh(3 * MIB + MIB / 2, 7));
+	block = used(2 * MIB, 1);
+	ck_assert_uint_eq(cached(), MIB + MIB / 2);
+	drop(block);
 	END;
 }
 END_TEST
@@ -224,6 +229,17 @@ START_TEST(any_alignment_is_served)
 		block = used(10 * MIB, alignment);
 		drop(block);
 		hk_spans_release();
+	}
+	/* What would fit but for its address. */
+	for (size_t i = 0; i < 8; i++) {
+		char *small = fresh(2 * MIB, 7), *other = fresh(6 * MIB, 7), *block;
+		bool zero = false;
+
+		drop(other);
+		block = hk_large_allocate(6 * MIB, (size_t)64 * MIB, false, &zero);
+		ck_assert_aligned(block, (size_t)64 * MIB);
+		drop(block);
+		drop(small);
 	}
 	END;
 }
@@ -377,23 +393,24 @@ START_TEST(what_is_not_needed_goes)
 	ck_assert(due > 14000000 && due <= 14400000);
 	ck_assert_uint_eq(cached(), 8 * MIB);
 	END;
-	set_option("purge_delay_ms", "5");
+	set_option("purge_delay_ms", "75"); /* windows of 300 */
 	for (size_t i = 0; i < 3; i++)
 		blocks[i] = fresh(8 * MIB, 7);
 	for (size_t i = 0; i < 3; i++)
 		drop(blocks[i]);
-	for (int i = 0; i < 40 && cached(); i++) {
-		pass_ms(20);
-		/* It needs 16 MiB in each window, so that much stays. */
+	for (int i = 0; i < 5; i++) {
+		/* It needs 16 MiB in each window, then 8, so the 16 stay. */
 		blocks[0] = used(8 * MIB, 1);
 		drop(used(8 * MIB, 1));
 		drop(blocks[0]);
 		drop(used(8 * MIB, 1));
+		pass_ms(310);
+		hk_spans_tidy();
 		ck_assert_uint_ge(cached(), 16 * MIB);
 	}
 	ck_assert_uint_eq(cached(), 16 * MIB);
-	for (int i = 0; i < 40 && cached(); i++) {
-		pass_ms(20);
+	for (int i = 0; i < 20 && cached(); i++) {
+		pass_ms(100);
 		hk_spans_tidy();
 	}
 	ck_assert_uint_eq(cached(), 0);
