@@ -23,11 +23,7 @@ uint64_t hk_large_count, hk_large_bytes;
 /* Under the lock: the block is the program's from now on. */
 static void enlist(struct hk_large *large)
 {
-	large->previous = NULL;
-	large->next = hk_large_blocks;
-	if (hk_large_blocks)
-		hk_large_blocks->previous = large;
-	hk_large_blocks = large;
+	hk_large_link(&hk_large_blocks, large);
 	hk_large_count++;
 	hk_large_bytes += large->bytes;
 	hk_registry_set_owner(large->base, large);
@@ -36,12 +32,7 @@ static void enlist(struct hk_large *large)
 
 static void delist(struct hk_large *large)
 {
-	if (large->next)
-		large->next->previous = large->previous;
-	if (large->previous)
-		large->previous->next = large->next;
-	else
-		hk_large_blocks = large->next;
+	hk_large_unlink(&hk_large_blocks, large);
 	hk_large_count--;
 	hk_large_bytes -= large->bytes;
 	hk_registry_set_kind(large->base, 1, HK_KIND_NONE);

@@ -54,6 +54,26 @@ size_t hk_large_usable_size(const void *block, const char *function);
  */
 void *hk_large_resize(void *block, size_t size, bool last_try, const char *function);
 
+/* Onto a list, of the program's or of the cache's, and off it; under the lock. */
+static inline void hk_large_link(struct hk_large **list, struct hk_large *large)
+{
+	large->previous = NULL;
+	large->next = *list;
+	if (*list)
+		(*list)->previous = large;
+	*list = large;
+}
+
+static inline void hk_large_unlink(struct hk_large **list, struct hk_large *large)
+{
+	if (large->next)
+		large->next->previous = large->previous;
+	if (large->previous)
+		large->previous->next = large->next;
+	else
+		*list = large->next;
+}
+
 /* The block in which the address lies, or NULL; the caller holds the lock. */
 struct hk_large *hk_large_find_locked(const void *address);
 

@@ -55,11 +55,7 @@ static void give_record(struct hk_large *large)
 
 static void push_locked(struct hk_large *span)
 {
-	span->previous = NULL;
-	span->next = cached;
-	if (cached)
-		cached->previous = span;
-	cached = span;
+	hk_large_link(&cached, span);
 	cached_count++;
 	cached_bytes += span->touched;
 }
@@ -69,12 +65,7 @@ static struct hk_large *unlink_locked(struct hk_large *span)
 {
 	if (!span)
 		return NULL;
-	if (span->next)
-		span->next->previous = span->previous;
-	if (span->previous)
-		span->previous->next = span->next;
-	else
-		cached = span->next;
+	hk_large_unlink(&cached, span);
 	cached_count--;
 	cached_bytes -= span->touched;
 	return span;
