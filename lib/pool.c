@@ -7,6 +7,7 @@
  */
 #include "pool.h"
 
+#include "check.h"
 #include "config.h"
 #include "os.h"
 #include "pulse.h"
@@ -209,16 +210,11 @@ static void add_use_locked(struct hk_superslab *superslab, int change)
 
 /* ---- taking ---- */
 
-static uint32_t run_mask(unsigned slot, unsigned slots)
-{
-	return (uint32_t)((((uint64_t)1 << slots) - 1) << slot);
-}
-
 /* The lowest run of free slots at a multiple of align, or HK_SLOTS. */
 static unsigned find_run(uint32_t free, unsigned slots, unsigned align)
 {
 	for (unsigned slot = 0; slot + slots <= HK_SLOTS; slot += align) {
-		uint32_t run = run_mask(slot, slots);
+		uint32_t run = hk_run_mask(slot, slots);
 
 		if ((free & run) == run)
 			return slot;
@@ -263,7 +259,7 @@ static struct hk_superslab *find_dirty(const struct group *group, unsigned slots
 static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slots,
 		     unsigned kind)
 {
-	uint32_t run = run_mask(slot, slots);
+	uint32_t run = hk_run_mask(slot, slots);
 
 	set_masks(superslab, superslab->active | run, superslab->empty & ~run,
 		  superslab->busy);
@@ -285,7 +281,7 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 static void give_run(struct hk_slab *slab)
 {
 	struct hk_superslab *superslab = hk_slab_superslab(slab);
-	uint32_t run = run_mask(hk_slab_slot(slab), slab->slots);
+	uint32_t run = hk_run_mask(hk_slab_slot(slab), slab->slots);
 
 	hk_assert((superslab->active & run) == run);
 	set_masks(superslab, superslab->active & ~run, superslab->empty | run,
@@ -365,7 +361,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 		list_add(superslab);
 		slot = 0;
 	}
-	dirty = superslab->empty & run_mask(slot, slots);
+	dirty = superslab->empty & hk_run_mask(slot, slots);
 	*zero = !dirty;
 	hk_pulse_take(slots - (size_t)__builtin_popcount(dirty), kept_slots());
 	activate(superslab, slot, slots, kind);
@@ -380,7 +376,7 @@ struct hk_slab *hk_pool_take(unsigned kind, unsigned slots, unsigned align, bool
 bool hk_pool_claim(struct hk_superslab *superslab, unsigned slot, unsigned slots,
 		   unsigned kind, uint32_t *dirty)
 {
-	uint32_t run = run_mask(slot, slots);
+	uint32_t run = hk_run_mask(slot, slots);
 	bool free;
 
 	hk_lock(&hk_pool_lock);
@@ -480,7 +476,7 @@ static size_t purge(struct hk_superslab *superslab)
 
 		while (first + count < HK_SLOTS && (left >> (first + count) & 1))
 			count++;
-		run = run_mask(first, count);
+		run = hk_run_mask(first, count);
 		left &= ~run;
 		if (!hk_os_purge(superslab->base + first * HK_SLOT_BYTES,
 				 count * HK_SLOT_BYTES)) {
@@ -597,45 +593,6 @@ void hk_pool_adopt(void)
 
 /* ---- invariants ---- */
 
-/* Also: the weights of the runs are the SuperSlab's use. */
-static void check_runs(const struct hk_superslab *superslab)
-{
-	unsigned slot = 0, use = 0;
-
-	while (slot < HK_SLOTS) {
-		const struct hk_slab *slab = &superslab->slab[slot];
-		const char *base = superslab->base + ((size_t)slot << HK_SLOT_SHIFT);
-		unsigned slots = 1;
-
-		if (superslab->active >> slot & 1) {
-			slots = slab->slots;
-			hk_assert(slots && slot + slots <= HK_SLOTS);
-			hk_assert(slab->kind || hk_spare_has(slab));
-			use += hk_slab_weight(slab);
-			hk_assert((superslab->active & run_mask(slot, slots)) ==
-				  run_mask(slot, slots));
-		}
-		for (unsigned i = 0; i < slots; i++) {
-			const char *granule = base + ((size_t)i << HK_SLOT_SHIFT);
-			bool active = superslab->active >> slot & 1;
-
-			hk_assert(hk_registry_kind_of_slot(granule) ==
-				  (active ? slab->kind : HK_KIND_NONE));
-			hk_assert(!active || slab[i].first == slot);
-		}
-		slot += slots;
-	}
-	hk_assert(use == superslab->use);
-}
-
-static void check_tier(const struct hk_superslab *superslab)
-{
-	enum hk_tier tier = hk_superslab_tier(superslab);
-
-	hk_assert(tier <= HK_TIER_DRAINING && tier == hk_tier_next(tier, superslab->use));
-	hk_assert((tier == HK_TIER_FREE) == (superslab->free_slots == HK_SLOTS));
-}
-
 static size_t check_lists(const struct group *group)
 {
 	size_t listed = 0, dirty = 0;
@@ -657,21 +614,10 @@ void hk_pool_check(void)
 	size_t dirty = 0, active = 0, free_superslabs = 0, all = 0;
 
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next, all++) {
-		uint32_t parts = s->active ^ s->empty ^ s->unused ^ s->busy;
-
-		hk_assert(hk_registry_owner(s->base) == s);
-		hk_assert(parts == HK_ALL_SLOTS &&
-			  (s->active | s->empty | s->unused | s->busy) == HK_ALL_SLOTS);
-		hk_assert(!(s->active & s->empty) && !(s->active & s->unused) &&
-			  !(s->active & s->busy) && !(s->empty & s->unused));
-		hk_assert(s->free_slots ==
-				  (unsigned)__builtin_popcount(s->empty | s->unused) &&
-			  s->empty_slots == (unsigned)__builtin_popcount(s->empty));
 		dirty += (size_t)__builtin_popcount(s->empty);
 		active += (size_t)__builtin_popcount(s->active);
 		free_superslabs += s->free_slots == HK_SLOTS;
-		check_runs(s);
-		check_tier(s);
+		hk_check_superslab(s);
 	}
 	hk_assert(dirty == dirty_slots && active == active_slots &&
 		  free_superslabs == cached);

@@ -183,6 +183,12 @@ static inline unsigned hk_superslab_purged(const struct hk_superslab *superslab,
 	return pages;
 }
 
+/* A run of slots, as a mask. */
+static inline uint32_t hk_run_mask(unsigned slot, unsigned slots)
+{
+	return (uint32_t)((((uint64_t)1 << slots) - 1) << slot);
+}
+
 /* Where the bitmaps of a class lie; fills in info's bitmap_base and bitmap_stride. */
 void hk_bitmap_place(struct hk_size_class *info);
 

@@ -72,4 +72,12 @@ void hk_guard_free(const struct hk_block *block);
 void hk_guard_visit(void (*visit)(const struct hk_block *block, void *context),
 		    void *context);
 
+/* Is the block one of those? */
+static inline bool hk_guard_has(const struct hk_block *block)
+{
+	struct hk_block ignored;
+
+	return hk_guard_is_on() && hk_guard_find(block->start, &ignored);
+}
+
 #endif /* HK_GUARD_H */

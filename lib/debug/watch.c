@@ -42,13 +42,6 @@ static uint32_t this_thread(void)
 	return thread_id;
 }
 
-static bool is_guarded(const struct hk_block *block)
-{
-	struct hk_block ignored;
-
-	return hk_guard_is_on() && hk_guard_find(block->start, &ignored);
-}
-
 /* ---- reports ---- */
 
 /* This call, and what the block's record tells of earlier ones; how many. */
@@ -285,7 +278,7 @@ void *hk_front_allocate_aligned(size_t alignment, size_t size, enum hk_family fa
 /* A freed one: larger ones would take too long. */
 static bool is_poisoned(const struct hk_block *block)
 {
-	return block->room_size <= HK_MEDIUM_MAX && !is_guarded(block);
+	return block->room_size <= HK_MEDIUM_MAX && !hk_guard_has(block);
 }
 
 /* A freed block, and what was its canaries. */
@@ -329,7 +322,7 @@ static void bury(struct hk_block *block, const char *function)
 	uint32_t now = block->record->freed_at;
 	unsigned count;
 
-	if (is_guarded(block)) {
+	if (hk_guard_has(block)) {
 		hk_guard_free(block);
 		return;
 	}
@@ -435,7 +428,7 @@ void hk_front_free_sized(void *pointer, size_t alignment, size_t size,
 		/* Not more than was asked for, and not less where that was much. */
 		if (HK_UNLIKELY((uintptr_t)pointer & (alignment - 1)) ||
 		    HK_UNLIKELY(alignment > 16 && alignment != given &&
-				!is_guarded(&block)))
+				!hk_guard_has(&block)))
 			TELL(HK_ALIGNMENT_MISMATCH, function, pointer, &block, "freed",
 			     hk_unwind_here(), "alignment %lu", (unsigned long)alignment);
 	}
