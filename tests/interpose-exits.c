@@ -5,7 +5,7 @@
  */
 #include "libtap.h"
 
-enum { THREADS = 1000, TOGETHER = 50, BYTES_OF_A_CPU = 16384 };
+enum { THREADS = 1000, TOGETHER = 50, BYTES_OF_A_CPU = 16384, MORE = 64 << 20 };
 
 static uint64_t seed;
 static _Atomic int bad;
@@ -49,6 +49,19 @@ static void run_round(uintptr_t round)
 	}
 }
 
+/* Addresses for records stay mapped: for more SuperSlabs than any of the rounds has at once. */
+static void map_records(void)
+{
+	static void *blocks[MORE / 4096];
+
+	for (size_t i = 0; i < MORE / 4096; i++) {
+		blocks[i] = malloc(4096);
+		bad += !blocks[i];
+	}
+	for (size_t i = 0; i < MORE / 4096; i++)
+		free(blocks[i]);
+}
+
 int main(void)
 {
 	struct hakmem_stats first, last;
@@ -60,6 +73,7 @@ int main(void)
 	seed = tap_seed();
 	rounds = tap_number("TEST_ROUNDS", 10);
 	pthread_barrier_init(&gate, NULL, TOGETHER);
+	map_records();
 	run_round(0);
 	ctl(HAKMEM_RELEASE, NULL, 0);
 	first = stats_now();
