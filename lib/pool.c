@@ -203,8 +203,7 @@ void hk_pool_settle_tier(struct hk_superslab *superslab)
 
 static void add_use_locked(struct hk_superslab *superslab, int change)
 {
-	atomic_fetch_add_explicit(&superslab->use, (uint16_t)change,
-				  memory_order_seq_cst);
+	hk_superslab_add_use(superslab, change);
 	settle_tier_locked(superslab);
 }
 

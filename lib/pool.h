@@ -110,10 +110,7 @@ void hk_pool_settle_tier(struct hk_superslab *superslab);
 /* A slab has changed its weight.  The caller holds its class's lock. */
 static inline void hk_pool_use(struct hk_superslab *superslab, int change)
 {
-	unsigned use = (unsigned)((int)atomic_fetch_add_explicit(&superslab->use,
-								 (uint16_t)change,
-								 memory_order_seq_cst) +
-				  change);
+	unsigned use = hk_superslab_add_use(superslab, change);
 	enum hk_tier tier = (enum hk_tier)atomic_load_explicit(&superslab->tier,
 							       memory_order_seq_cst);
 

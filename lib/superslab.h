@@ -61,6 +61,7 @@
 #ifndef HK_SUPERSLAB_H
 #define HK_SUPERSLAB_H
 
+#include "lock.h"
 #include "record.h"
 #include "registry.h"
 #include "size_class.h"
@@ -226,6 +227,23 @@ static inline enum hk_tier hk_superslab_tier(const struct hk_superslab *supersla
 static inline bool hk_slab_is_draining(const struct hk_slab *slab)
 {
 	return hk_superslab_tier(hk_slab_superslab(slab)) == HK_TIER_DRAINING;
+}
+
+/* What it is then. */
+static inline unsigned hk_superslab_add_use(struct hk_superslab *superslab, int change)
+{
+	unsigned use;
+
+	if (hk_is_alone()) {
+		use = atomic_load_explicit(&superslab->use, memory_order_relaxed);
+		use = (uint16_t)(use + (unsigned)change);
+		atomic_store_explicit(&superslab->use, (uint16_t)use,
+				      memory_order_relaxed);
+		return use;
+	}
+	use = atomic_fetch_add_explicit(&superslab->use, (uint16_t)change,
+					memory_order_seq_cst);
+	return (uint16_t)(use + (unsigned)change);
 }
 
 /* What follows from the use of a SuperSlab that is not FREE. */
