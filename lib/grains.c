@@ -4,9 +4,11 @@
  */
 #include "grains.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "debug/block.h"
+#include "growth.h"
 #include "os.h"
 #include "pool.h"
 #include "room.h"
@@ -16,6 +18,67 @@ _Static_assert(HK_BITMAP_INLINE_WORDS == HK_GRAIN_WORDS,
 
 /* So many slots were attached that count as full until something is taken of them. */
 static unsigned unfilled;
+
+/* ---- pages ---- */
+
+static unsigned grains_per_page(void)
+{
+	return (unsigned)(hk_os_page_size >> HK_GRAIN_SHIFT);
+}
+
+/* A bit for each page of a slot that begins at this grain or behind it. */
+static unsigned pages_from(unsigned grain)
+{
+	unsigned per_page = grains_per_page();
+
+	return ((1u << HK_GRAINS / per_page) - 1) &
+	       UINT_MAX << (grain + per_page - 1) / per_page;
+}
+
+unsigned hk_grains_absent(const struct hk_superslab *superslab, unsigned slot)
+{
+	const struct hk_slab *slab = &superslab->slab[slot];
+	unsigned gone = atomic_load_explicit(&superslab->purged[slot],
+					     memory_order_relaxed);
+
+	if (slab->zero)
+		gone |= pages_from(slab->fresh);
+	return gone;
+}
+
+/* Grains of the slot on pages that were touched. */
+static unsigned touched(const struct hk_superslab *superslab, unsigned slot)
+{
+	unsigned absent = hk_grains_absent(superslab, slot);
+
+	return absent ? HK_GRAINS -
+				grains_per_page() * (unsigned)__builtin_popcount(absent)
+		      : HK_GRAINS;
+}
+
+static void add_slack(struct hk_superslab *superslab, int grains)
+{
+	int slack = atomic_load_explicit(&superslab->slack, memory_order_relaxed);
+
+	atomic_store_explicit(&superslab->slack, (uint16_t)(slack + grains),
+			      memory_order_relaxed);
+}
+
+/* So many more, or less, than before. */
+static void count_touched(struct hk_superslab *superslab, int grains)
+{
+	hk_growth.touched += (size_t)(ptrdiff_t)grains;
+	add_slack(superslab, grains);
+}
+
+static void set_purged(struct hk_superslab *superslab, unsigned slot, unsigned pages)
+{
+	int before = (int)touched(superslab, slot);
+
+	atomic_store_explicit(&superslab->purged[slot], (uint16_t)pages,
+			      memory_order_relaxed);
+	count_touched(superslab, (int)touched(superslab, slot) - before);
+}
 
 /* ---- taking ---- */
 
@@ -51,9 +114,11 @@ static void attach(struct hk_superslab *superslab, unsigned first, unsigned slot
 			atomic_store_explicit(&superslab->last[slot][i], 0,
 					      memory_order_relaxed);
 		}
+		count_touched(superslab, (int)touched(superslab, slot));
 		hk_block_reset(slab);
 		mask |= (uint32_t)1 << slot;
 	}
+	hk_growth.slots += slots;
 	unfilled += slots;
 	atomic_store_explicit(&superslab->medium, superslab->medium | mask,
 			      memory_order_release);
@@ -145,6 +210,13 @@ static int count_used(struct hk_slab *slab, int grains)
 	return (int)hk_slab_weight(slab) - before;
 }
 
+/* And of all its slots, so many. */
+static void count_all(struct hk_superslab *superslab, int grains)
+{
+	hk_growth.used += (size_t)(ptrdiff_t)grains;
+	add_slack(superslab, -grains);
+}
+
 static void use(struct hk_superslab *superslab, int change)
 {
 	if (change)
@@ -170,27 +242,35 @@ HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
 	return true;
 }
 
-/* Touch the part: its pages are not purged any more.  Did it read as zero? */
-HK_INLINE bool touch(struct hk_superslab *superslab, const struct part *part,
-		     unsigned page_shift)
+/* Touch the part: its pages are there from now on. */
+HK_INLINE void touch(struct hk_superslab *superslab, const struct part *part,
+		     unsigned page_shift, struct hk_taken *taken)
 {
 	struct hk_slab *slab = &superslab->slab[part->slot];
-	_Atomic uint16_t *purged = &superslab->purged[part->slot];
-	unsigned gone = atomic_load_explicit(purged, memory_order_relaxed);
 	unsigned first = part->first >> page_shift, last = (part->end - 1) >> page_shift;
-	unsigned pages = (2u << last) - (1u << first);
-	bool zero = (slab->zero && part->first >= slab->fresh) || (gone & pages) == pages;
+	unsigned pages = (2u << last) - (1u << first), start = part->slot * HK_GRAINS;
+	unsigned gone = hk_grains_absent(superslab, part->slot), fresh = gone & pages;
 
-	if (gone & pages)
-		atomic_store_explicit(purged, (uint16_t)(gone & ~pages),
-				      memory_order_relaxed);
+	taken->zero &= (slab->zero && part->first >= slab->fresh) || fresh == pages;
 	if (part->end > slab->fresh)
 		slab->fresh = (uint16_t)part->end;
-	return zero;
+	if (!fresh)
+		return;
+	if (!taken->end)
+		taken->first = start + ((unsigned)__builtin_ctz(fresh) << page_shift);
+	taken->end = start + ((32u - (unsigned)__builtin_clz(fresh)) << page_shift);
+	taken->fresh += (unsigned)__builtin_popcount(fresh) << page_shift;
+	count_touched(superslab, __builtin_popcount(fresh) << page_shift);
+	/* What lies before it and was never touched counts as purged. */
+	gone &= ~pages;
+	if (slab->zero)
+		gone &= ~pages_from(slab->fresh);
+	atomic_store_explicit(&superslab->purged[part->slot], (uint16_t)gone,
+			      memory_order_relaxed);
 }
 
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
-		     bool *zero)
+		     struct hk_taken *taken)
 {
 	unsigned begin = hk_room_begin(superslab, first) / HK_GRAINS;
 	unsigned page_shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
@@ -198,17 +278,19 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 	struct part part;
 	int change = 0;
 
-	*zero = true;
+	*taken = (struct hk_taken){ .zero = true };
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
 	while (next_part(&grain, first + n, &part)) {
-		*zero &= touch(superslab, &part, page_shift);
+		touch(superslab, &part, page_shift, taken);
 		change += count_used(&superslab->slab[part.slot],
 				     (int)(part.end - part.first));
 	}
+	count_all(superslab, (int)n);
 	/* Until now they counted as full, so that the SuperSlab did not look DRAINING. */
 	use(superslab, change - (int)(unfilled * HK_SLOT_WEIGHT));
 	unfilled = 0;
+	hk_growth_look_locked(n, taken->fresh);
 	hk_room_look(superslab, begin);
 	if ((first + n) / HK_GRAINS != begin)
 		hk_room_note(superslab, first + n);
@@ -250,6 +332,15 @@ static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 	stays = superslab->medium != 0;
 	if (!stays)
 		hk_room_forget(superslab);
+	/* Of EMPTY slots it is known, too, which pages are not there. */
+	for (uint32_t left = leaving; left; left &= left - 1, hk_growth.slots--) {
+		unsigned slot = (unsigned)__builtin_ctz(left);
+
+		count_touched(superslab, -(int)touched(superslab, slot));
+		atomic_store_explicit(&superslab->purged[slot],
+				      (uint16_t)hk_grains_absent(superslab, slot),
+				      memory_order_relaxed);
+	}
 	while (leaving) {
 		unsigned slot = (unsigned)__builtin_ctz(leaving), slots;
 
@@ -274,6 +365,8 @@ bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
 	while (next_part(&grain, first + n, &part))
 		change += count_used(&superslab->slab[part.slot],
 				     (int)part.first - (int)part.end);
+	count_all(superslab, -(int)n);
+	atomic_store_explicit(&superslab->given, ++hk_growth.gifts, memory_order_relaxed);
 	use(superslab, change);
 	return settle(superslab, first, first + n);
 }
@@ -286,11 +379,6 @@ bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
  */
 static const struct hk_superslab *holding;
 static uint16_t held_pages[HK_SLOTS];
-
-static unsigned grains_per_page(void)
-{
-	return (unsigned)(hk_os_page_size >> HK_GRAIN_SHIFT);
-}
 
 bool hk_grains_held(const struct hk_superslab *superslab, unsigned grain)
 {
@@ -362,6 +450,7 @@ void hk_grains_hold(struct hk_superslab *superslab, const uint16_t *held)
 		hk_grains_mark(superslab, grain, end, false);
 		use(superslab,
 		    count_used(&superslab->slab[grain / HK_GRAINS], (int)(end - grain)));
+		count_all(superslab, (int)(end - grain));
 	}
 }
 
@@ -375,15 +464,14 @@ bool hk_grains_unhold(struct hk_superslab *superslab, const uint16_t *held,
 		hk_grains_mark(superslab, grain, end, true);
 		use(superslab, count_used(&superslab->slab[grain / HK_GRAINS],
 					  (int)grain - (int)end));
+		count_all(superslab, (int)grain - (int)end);
 	}
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		unsigned gone = atomic_load_explicit(&superslab->purged[slot],
 						     memory_order_relaxed);
 
 		if (purged[slot])
-			atomic_store_explicit(&superslab->purged[slot],
-					      (uint16_t)(gone | purged[slot]),
-					      memory_order_relaxed);
+			set_purged(superslab, slot, gone | purged[slot]);
 	}
 	hk_room_look_everywhere(superslab);
 	return settle(superslab, 0, HK_ALL_GRAINS);
@@ -415,9 +503,9 @@ static bool is_known(const struct hk_superslab *superslab, unsigned grain)
 	return false;
 }
 
-static void check_slots(struct hk_superslab *superslab)
+static void check_slots(struct hk_superslab *superslab, struct hk_growth *sum)
 {
-	unsigned grain = 0;
+	unsigned grain = 0, slack = 0;
 
 	for (unsigned slot = 0; slot < HK_SLOTS; slot++) {
 		struct hk_slab *slab = &superslab->slab[slot];
@@ -430,7 +518,12 @@ static void check_slots(struct hk_superslab *superslab)
 			taken += (unsigned)__builtin_popcountl(
 				hk_used_bits(superslab, slot * HK_GRAIN_WORDS + i));
 		hk_assert(slab->used && slab->used == taken);
+		slack += touched(superslab, slot) - taken;
+		sum->touched += touched(superslab, slot);
+		sum->used += taken;
+		sum->slots++;
 	}
+	hk_assert(superslab->slack == slack);
 	while ((grain = hk_grain_from(superslab, hk_free_bits, grain)) < HK_ALL_GRAINS) {
 		hk_assert(is_known(superslab, grain));
 		grain = hk_grain_from(superslab, hk_taken_bits, grain);
@@ -454,12 +547,17 @@ static void check_purged(struct hk_superslab *superslab)
 
 void hk_grains_check(void)
 {
+	struct hk_growth sum = { 0 };
+
 	hk_assert(!unfilled);
 	hk_room_check();
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next) {
+		hk_assert(s->medium || !s->slack);
 		if (!s->medium)
 			continue;
-		check_slots(s);
+		check_slots(s, &sum);
 		check_purged(s);
 	}
+	hk_assert(sum.slots == hk_growth.slots && sum.used == hk_growth.used &&
+		  sum.touched == hk_growth.touched);
 }

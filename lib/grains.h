@@ -162,9 +162,21 @@ struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 /* Make these free grains, which are room.  false: others have taken some of them. */
 bool hk_grains_claim(struct hk_superslab *superslab, unsigned first, unsigned n);
 
+/*
+ * What is known of grains that were taken: they read as zero; so many of them lie on pages that
+ * have to be faulted in, all of which are between these grains.
+ */
+struct hk_taken {
+	bool zero;
+	unsigned fresh, first, end;
+};
+
 /* They are free; they become one block, or more of the block that ends before them. */
 char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
-		     bool *zero);
+		     struct hk_taken *taken);
+
+/* The pages of a MEDIUM slot that are purged, or were never touched: a bit for each. */
+unsigned hk_grains_absent(const struct hk_superslab *superslab, unsigned slot);
 
 /*
  * They are a block's, or its end: they become free, and those of their slots that are all free go

@@ -10,7 +10,9 @@
 
 #include "config.h"
 #include "fatal.h"
+#include "fill.h"
 #include "front.h"
+#include "growth.h"
 #include "init.h"
 #include "large.h"
 #include "medium.h"
@@ -51,10 +53,11 @@ static void give_back(struct hakmem_release *release, bool sparse, const char *f
 	atomic_fetch_add_explicit(&releases, 1, memory_order_relaxed);
 }
 
-static void *allocate_beyond(size_t size, size_t alignment, bool last_try, bool *zero)
+static void *try_beyond(size_t size, size_t alignment, bool last_try, bool *zero,
+			struct hk_fill *fill)
 {
 	if (size <= HK_MEDIUM_MAX && alignment <= HK_SUPERSLAB_BYTES)
-		return hk_medium_allocate(size, alignment, last_try, zero);
+		return hk_medium_allocate(size, alignment, last_try, zero, fill);
 	return hk_large_allocate(size, alignment, last_try, zero);
 }
 
@@ -81,13 +84,60 @@ static unsigned class_for(size_t size, size_t alignment)
 		       : size_class;
 }
 
+/* Before medium blocks take up more than is wanted: see growth.h. */
+HK_COLD static void hold_growth(void)
+{
+	atomic_store_explicit(&hk_growth_is_over, false, memory_order_relaxed);
+	hk_magazine_yield("malloc");
+	hk_lock(&hk_medium_lock);
+	hk_growth_settle_locked();
+	hk_unlock(&hk_medium_lock);
+	hk_sparse_trim();
+}
+
+static void check_growth(void)
+{
+	if (HK_UNLIKELY(atomic_load_explicit(&hk_growth_is_over, memory_order_relaxed)))
+		hold_growth();
+}
+
+/* Of a size class, no magazine hit. */
+static void *allocate_of_class(unsigned size_class, bool *zero)
+{
+	struct hk_flushed flushed = { 0 };
+	void *block = hk_magazine_refill(size_class, zero);
+
+	if (!block && hk_front_flush(&flushed, "malloc"))
+		block = hk_magazine_refill(size_class, zero);
+	check_growth();
+	return block ? block : fail();
+}
+
+/* Beyond the size classes. */
+static void *allocate_beyond(size_t size, size_t alignment, bool *zero)
+{
+	struct hakmem_release released;
+	struct hk_fill fill = { 0 };
+	bool wants_zero = *zero;
+	void *block;
+
+	hk_magazine_tick(true);
+	block = try_beyond(size, alignment, false, zero, &fill);
+	if (!block) {
+		/* Limits and kernel count addresses: pages inside slabs would be no help. */
+		give_back(&released, false, "malloc");
+		block = try_beyond(size, alignment, true, zero, &fill);
+	}
+	check_growth();
+	if (fill.bytes && !wants_zero)
+		hk_fill_given(block, hk_medium_usable_size(block, "malloc"), &fill);
+	return block ? block : fail();
+}
+
 /* Any size, any alignment, no magazine hit.  *zero: is it to be zero; is it. */
 static void *allocate(size_t size, size_t alignment, bool *zero)
 {
-	struct hakmem_release released;
-	struct hk_flushed flushed = { 0 };
 	unsigned size_class;
-	void *block;
 
 	if (HK_UNLIKELY(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
 		return fail();
@@ -95,20 +145,8 @@ static void *allocate(size_t size, size_t alignment, bool *zero)
 	if (!size)
 		size = 1;
 	size_class = class_for(size, alignment);
-	if (size_class) {
-		block = hk_magazine_refill(size_class, zero);
-		if (!block && hk_front_flush(&flushed, "malloc"))
-			block = hk_magazine_refill(size_class, zero);
-		return block ? block : fail();
-	}
-	hk_magazine_tick(true);
-	block = allocate_beyond(size, alignment, false, zero);
-	if (!block) {
-		/* Limits and kernel count addresses: pages inside slabs would be no help. */
-		give_back(&released, false, "malloc");
-		block = allocate_beyond(size, alignment, true, zero);
-	}
-	return block ? block : fail();
+	return size_class ? allocate_of_class(size_class, zero)
+			  : allocate_beyond(size, alignment, zero);
 }
 
 static void *perturbed(void *block, const char *function)
@@ -268,6 +306,8 @@ void hk_heap_free_slow(void *block, const char *function)
 		hk_magazine_tick(false);
 		if (HK_UNLIKELY(hk_zero_is_watched(block)))
 			judge(block, function);
+		if (HK_UNLIKELY(hk_fill_is_watched(block)))
+			hk_fill_freed(block);
 		hk_medium_free(block, function);
 		break;
 	case HK_KIND_LARGE:

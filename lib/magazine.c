@@ -205,6 +205,31 @@ bool hk_magazine_age(void)
 	return left;
 }
 
+/* From here on, a magazine's blocks are much, and their place one that others may want. */
+#define YIELD_LEAST 16384
+
+void hk_magazine_yield(const char *function)
+{
+	bool have_sets = hk_trylock(&hk_sets_lock), tidy = false;
+	struct hk_set *set = have_sets ? hk_sets_current() : NULL;
+	struct hk_flushed ignored = { 0 };
+
+	for (unsigned i = HK_CLASSES; hk_class_size(i) >= YIELD_LEAST; i--) {
+		struct hk_depot *depot = &hk_classes[i].depot;
+
+		tidy |= flush_class(i, &ignored, function);
+		if (set)
+			hk_set_shrink_locked(set, i);
+		hk_lock(&hk_classes[i].lock);
+		tidy |= hk_depot_drain_locked(i, depot->count, function);
+		hk_unlock(&hk_classes[i].lock);
+	}
+	if (have_sets)
+		hk_unlock(&hk_sets_lock);
+	if (tidy)
+		hk_pool_tidy();
+}
+
 /* ---- refill ---- */
 
 /* What a refill has found, under the class's lock. */

@@ -82,6 +82,12 @@ void hk_magazine_tick(bool may_start);
 bool hk_magazine_age(void);
 
 /*
+ * What this CPU or thread, and the depots, have of blocks of 16 KiB and more goes home, and their
+ * magazines have no room until they are missed.  Makes system calls, under no lock.
+ */
+void hk_magazine_yield(const char *function);
+
+/*
  * Magazines without room from now on, so that every block passes the slow paths; or as
  * HAKMEM_MAGAZINE_BYTES says.
  */

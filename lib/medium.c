@@ -168,11 +168,12 @@ static unsigned take_blocks(struct hk_superslab *superslab, unsigned grain,
 			    unsigned size_class, void **blocks, unsigned n, bool *zero)
 {
 	unsigned taken = 0, size = grains_of(size_class);
-	bool ignored;
+	struct hk_taken this;
 
 	do {
-		blocks[taken] = hk_grains_take(superslab, grain, size,
-					       taken ? &ignored : zero);
+		blocks[taken] = hk_grains_take(superslab, grain, size, &this);
+		if (!taken)
+			*zero = this.zero;
 		hk_registry_set_window(blocks[taken], size_class);
 		taken++;
 		if (taken == n)
@@ -231,32 +232,33 @@ unsigned hk_medium_start_locked(unsigned size_class, struct hk_slab *slab, bool 
 	return taken;
 }
 
-static char *place_anywhere(unsigned size, unsigned align, bool *zero)
+static char *place_anywhere(unsigned size, unsigned align, struct hk_taken *taken)
 {
 	unsigned grain;
 	struct hk_superslab *superslab = hk_grains_best(size, align, &grain);
 
-	return superslab ? hk_grains_take(superslab, grain, size, zero) : NULL;
+	return superslab ? hk_grains_take(superslab, grain, size, taken) : NULL;
 }
 
-static char *place_in(struct hk_slab *run, bool run_zero, unsigned size, bool *zero)
+static char *place_in(struct hk_slab *run, bool run_zero, unsigned size,
+		      struct hk_taken *taken)
 {
 	hk_grains_attach(run, run_zero);
 	return hk_grains_take(hk_slab_superslab(run), hk_slab_slot(run) * HK_GRAINS, size,
-			      zero);
+			      taken);
 }
 
 /* run: from the pool, as long as the block and aligned; or NULL, then where there is room. */
 static char *place(unsigned size_class, struct hk_slab *run, bool run_zero, unsigned size,
-		   unsigned align, bool *zero)
+		   unsigned align, struct hk_taken *taken)
 {
 	char *block;
 
 	if (size_class)
 		hk_lock(&hk_classes[size_class].lock);
 	hk_lock(&hk_medium_lock);
-	block = run ? place_in(run, run_zero, size, zero)
-		    : place_anywhere(size, align, zero);
+	block = run ? place_in(run, run_zero, size, taken)
+		    : place_anywhere(size, align, taken);
 	if (block && size_class) {
 		hk_registry_set_window(block, size_class);
 		hk_classes[size_class].used++;
@@ -270,9 +272,11 @@ static char *place(unsigned size_class, struct hk_slab *run, bool run_zero, unsi
 	return block;
 }
 
-void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zero)
+void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zero,
+			 struct hk_fill *fill)
 {
 	unsigned size_class = 0, grains, align;
+	struct hk_taken taken;
 	struct hk_slab *run;
 	bool run_zero;
 	char *block;
@@ -291,15 +295,24 @@ void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zer
 	align = (unsigned)(alignment >> HK_GRAIN_SHIFT);
 	if (!align)
 		align = 1;
-	block = place(size_class, NULL, false, grains, align, zero);
+	block = place(size_class, NULL, false, grains, align, &taken);
 	if (block) {
 		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
-		return block;
+	} else {
+		run = hk_pool_take(HK_KIND_MEDIUM, (grains + HK_GRAINS - 1) / HK_GRAINS,
+				   align > HK_GRAINS ? align / HK_GRAINS : 1, last_try,
+				   &run_zero);
+		if (!run)
+			return NULL;
+		block = place(size_class, run, run_zero, grains, align, &taken);
 	}
-	run = hk_pool_take(HK_KIND_MEDIUM, (grains + HK_GRAINS - 1) / HK_GRAINS,
-			   align > HK_GRAINS ? align / HK_GRAINS : 1, last_try,
-			   &run_zero);
-	return run ? place(size_class, run, run_zero, grains, align, zero) : NULL;
+	if (fill && !size_class && taken.fresh)
+		*fill = (struct hk_fill){
+			.pages = hk_grain_address(hk_registry_owner(block), taken.first),
+			.bytes = (size_t)(taken.end - taken.first) << HK_GRAIN_SHIFT
+		};
+	*zero = taken.zero;
+	return block;
 }
 
 void hk_medium_look(struct hk_superslab *superslab, unsigned slot)
@@ -377,8 +390,9 @@ bool hk_medium_resize(void *block, size_t size, const char *function)
 	struct hk_superslab *superslab = hk_registry_owner(block);
 	size_t bytes = hk_medium_usable_size(block, function);
 	unsigned first = hk_grain_of(block), before = (unsigned)(bytes >> HK_GRAIN_SHIFT);
+	struct hk_taken taken;
 	unsigned after;
-	bool ignored, fits = true, tidy = false;
+	bool fits = true, tidy = false;
 
 	size = hk_align_up(size, hk_os_page_size);
 	after = (unsigned)(size >> HK_GRAIN_SHIFT);
@@ -390,8 +404,7 @@ bool hk_medium_resize(void *block, size_t size, const char *function)
 			       first + after &&
 		       hk_grains_claim(superslab, first + before, after - before);
 		if (fits) {
-			hk_grains_take(superslab, first + before, after - before,
-				       &ignored);
+			hk_grains_take(superslab, first + before, after - before, &taken);
 			hk_grains_end(superslab, first, first + after);
 		}
 	} else if (after < before) {

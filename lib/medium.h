@@ -40,6 +40,7 @@
 #ifndef HK_MEDIUM_H
 #define HK_MEDIUM_H
 
+#include "fill.h"
 #include "lock.h"
 #include "superslab.h"
 
@@ -65,10 +66,12 @@ bool hk_medium_give_locked(unsigned size_class, void **blocks, unsigned n,
 
 /*
  * A block of any size up to 1 MiB at a multiple of alignment, a power of two up to 2 MiB; *zero:
- * it reads as zero.  One of up to 64 KiB is of its class, as hk_magazine_refill() would give it.
+ * it reads as zero.  One of up to 64 KiB is of its class, as hk_magazine_refill() would give it;
+ * of a larger one *fill is set, unless all of its pages are there; or fill is NULL.
  * Makes system calls.
  */
-void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zero);
+void *hk_medium_allocate(size_t size, size_t alignment, bool last_try, bool *zero,
+			 struct hk_fill *fill);
 
 /*
  * A class has taken a run before this slot, or the pool has this one again; the caller may hold

@@ -244,13 +244,13 @@ bool hk_os_move(void *base, size_t old_size, size_t size, void *target)
 	return done;
 }
 
-void hk_os_populate(void *base, size_t size)
+bool hk_os_populate(void *base, size_t size)
 {
 	int kept = errno;
+	bool done = madvise(base, size, MADV_POPULATE_WRITE) == 0;
 
-	/* Linux 5.14; before, EINVAL, and the program faults them in. */
-	madvise(base, size, MADV_POPULATE_WRITE);
 	errno = kept;
+	return done;
 }
 
 void hk_os_huge_pages(void *base, size_t size, bool want)

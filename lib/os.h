@@ -51,8 +51,11 @@ bool hk_os_resize(void *base, size_t old_size, size_t size);
  */
 bool hk_os_move(void *base, size_t old_size, size_t size, void *target);
 
-/* Fault these pages in at once, which takes three quarters of the time; where the kernel can. */
-void hk_os_populate(void *base, size_t size);
+/*
+ * Fault these pages in at once, which takes three quarters of the time.  false: the kernel is older
+ * than Linux 5.14, or the program has protected some.
+ */
+bool hk_os_populate(void *base, size_t size);
 
 /* Transparent huge pages for this range: refuse or ask for them. */
 void hk_os_huge_pages(void *base, size_t size, bool want);

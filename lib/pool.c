@@ -38,6 +38,9 @@ static unsigned cached;
 static struct hk_superslab *dirty_first, *dirty_last;
 static size_t dirty_slots, active_slots;
 
+/* Pages of EMPTY slots that are purged. */
+static size_t purged_pages;
+
 /* Slots that stay resident, or mapped, for the next demand. */
 static size_t kept_slots(void)
 {
@@ -153,6 +156,8 @@ static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t 
 	unsigned n = slots_in(active), n_empty = slots_in(empty), n_busy = slots_in(busy);
 
 	hk_assert(!(active & empty) && !(active & busy) && !(empty & busy));
+	purged_pages += hk_superslab_purged(superslab, empty & ~superslab->empty);
+	purged_pages -= hk_superslab_purged(superslab, superslab->empty & ~empty);
 	dirty_slots += n_empty;
 	dirty_slots -= superslab->empty_slots;
 	active_slots += n;
@@ -163,7 +168,7 @@ static void set_masks(struct hk_superslab *superslab, uint32_t active, uint32_t 
 		dirty_remove(superslab);
 	list_remove(superslab);
 	atomic_store_explicit(&superslab->active, active, memory_order_relaxed);
-	superslab->empty = empty;
+	atomic_store_explicit(&superslab->empty, empty, memory_order_relaxed);
 	superslab->unused = ~(active | empty | busy);
 	superslab->busy = busy;
 	superslab->free_slots = (uint8_t)(HK_SLOTS - n - n_busy);
@@ -266,7 +271,9 @@ static void activate(struct hk_superslab *superslab, unsigned slot, unsigned slo
 		superslab->slab[i].first = (uint8_t)slot;
 		superslab->idle[i] = 0;
 	}
-	hk_superslab_forget_purged(superslab, run);
+	/* Medium blocks know which pages are not there. */
+	if (kind != HK_KIND_MEDIUM)
+		hk_superslab_forget_purged(superslab, run);
 	/* Nothing of its former life: until its new owner has filled it in, it has no blocks. */
 	superslab->slab[slot] = (struct hk_slab){ .kind = (uint8_t)kind,
 						  .slots = (uint8_t)slots,
@@ -590,6 +597,19 @@ void hk_pool_adopt(void)
 	hk_unlock(&hk_pool_lock);
 }
 
+void hk_pool_count(size_t *active, size_t *resident)
+{
+	hk_lock(&hk_pool_lock);
+	*active = active_slots;
+	*resident = dirty_slots * HK_SLOT_BYTES - purged_pages * hk_os_page_size;
+	hk_unlock(&hk_pool_lock);
+}
+
+size_t hk_pool_purge_locked(struct hk_superslab *superslab)
+{
+	return superslab->empty ? purge(superslab) : 0;
+}
+
 /* ---- invariants ---- */
 
 static size_t check_lists(const struct group *group)
@@ -610,15 +630,16 @@ static size_t check_lists(const struct group *group)
 
 void hk_pool_check(void)
 {
-	size_t dirty = 0, active = 0, free_superslabs = 0, all = 0;
+	size_t dirty = 0, active = 0, free_superslabs = 0, all = 0, purged = 0;
 
 	for (struct hk_superslab *s = hk_pool_superslabs; s; s = s->all_next, all++) {
 		dirty += (size_t)__builtin_popcount(s->empty);
 		active += (size_t)__builtin_popcount(s->active);
+		purged += hk_superslab_purged(s, s->empty);
 		free_superslabs += s->free_slots == HK_SLOTS;
 		hk_check_superslab(s);
 	}
 	hk_assert(dirty == dirty_slots && active == active_slots &&
-		  free_superslabs == cached);
+		  purged == purged_pages && free_superslabs == cached);
 	hk_assert(check_lists(&hot) + check_lists(&draining) == all);
 }

@@ -98,6 +98,12 @@ uint64_t hk_pool_due_ms(void);
 /* Purge and unmap all that is empty, now.  Makes system calls. */
 void hk_pool_release(struct hk_pool_released *released);
 
+/* So many slots are ACTIVE, and so many bytes of EMPTY ones not purged; takes the lock. */
+void hk_pool_count(size_t *active, size_t *resident);
+
+/* Purge the EMPTY slots of a SuperSlab; the caller holds the lock, which is dropped meanwhile. */
+size_t hk_pool_purge_locked(struct hk_superslab *superslab);
+
 /* In the child of fork(), under no lock: what another thread was purging is EMPTY again. */
 void hk_pool_adopt(void);
 

@@ -7,6 +7,8 @@
 #include <limits.h>
 
 #include "grains.h"
+#include "growth.h"
+#include "os.h"
 #include "pool.h"
 
 /* Of each list so many slots are tried. */
@@ -206,7 +208,9 @@ static unsigned find_in_slot(const struct hk_superslab *superslab, unsigned slot
 		unsigned run = after - first;
 
 		if (aligned + n <= after && run < least) {
-			found = aligned;
+			found = first && hk_growth_is_tight_locked()
+					? (after - n) & ~(align - 1)
+					: aligned;
 			least = run;
 		}
 		if (run > *longest)
@@ -266,36 +270,96 @@ void hk_grains_look(struct hk_superslab *superslab, unsigned slot)
 
 /* ---- the least that will do ---- */
 
-/* In one list: the first run that will do, as they hardly differ. */
-static struct hk_superslab *find_in_list(unsigned n, unsigned align, unsigned which,
-					 unsigned *grain)
+struct fit {
+	struct hk_superslab *superslab;
+	unsigned slot, grain, cost;
+};
+
+/* The least run on the list. */
+static unsigned least_on(unsigned which)
+{
+	if (which < 16)
+		return which;
+	return (16 + which % 16) << (which / 16 - 1);
+}
+
+/* How many of these grains, which are room, lie on pages that would have to be faulted in. */
+static unsigned absent(const struct hk_superslab *superslab, unsigned first, unsigned n)
+{
+	unsigned page_shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
+	uint32_t empty = atomic_load_explicit(&superslab->empty, memory_order_relaxed);
+	unsigned pages = 0, end = first + n;
+
+	while (first < end) {
+		unsigned slot = first / HK_GRAINS, start = slot * HK_GRAINS;
+		unsigned from = (first - start) >> page_shift, to = HK_GRAINS, gone = 0;
+
+		if (end < start + HK_GRAINS)
+			to = end - start;
+		if (hk_grains_in(superslab, slot))
+			gone = hk_grains_absent(superslab, slot);
+		else if (empty >> slot & 1)
+			gone = atomic_load_explicit(&superslab->purged[slot],
+						    memory_order_relaxed);
+		else
+			gone = UINT_MAX;
+		gone &= (2u << ((to - 1) >> page_shift)) - (1u << from);
+		if (gone)
+			pages += (unsigned)__builtin_popcount(gone);
+		first = start + to;
+	}
+	return pages << page_shift;
+}
+
+/* In one list: the run that costs least. */
+static void look_in_list(unsigned n, unsigned align, unsigned which, struct fit *best,
+			 unsigned *more)
 {
 	struct hk_room *room = lists[which], *next;
 
-	for (unsigned tries = TRIES; room && tries; tries--, room = next) {
+	for (unsigned tries = TRIES; room && tries && *more; tries--, room = next) {
 		struct hk_superslab *superslab = superslab_of(room);
-		unsigned slot = (unsigned)(room - superslab->room), longest;
+		unsigned slot = (unsigned)(room - superslab->room), longest, grain, cost;
 
 		next = room->next;
 		hk_grains_call_for(superslab, slot);
 		if (superslab->longest[slot] < n)
 			continue;
-		*grain = find_in_slot(superslab, slot, n, align, &longest);
-		if (*grain != HK_ALL_GRAINS && hk_grains_claim(superslab, *grain, n))
-			return superslab;
-		seen(superslab, slot, longest);
+		grain = find_in_slot(superslab, slot, n, align, &longest);
+		if (grain == HK_ALL_GRAINS) {
+			seen(superslab, slot, longest);
+			continue;
+		}
+		cost = absent(superslab, grain, n);
+		if (best->superslab)
+			--*more;
+		if (least_on(which) + cost < best->cost)
+			*best = (struct fit){ superslab, slot, grain,
+					      least_on(which) + cost };
+		if (!cost)
+			break;
 	}
-	return NULL;
 }
 
 struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 {
-	struct hk_superslab *found = NULL;
+	for (unsigned tries = TRIES; tries; tries--) {
+		struct fit best = { .cost = UINT_MAX };
+		unsigned more = TRIES, longest;
 
-	for (unsigned i = next_list(list_for(n)); i <= LIST_FOR_ALL && !found;
-	     i = next_list(i + 1))
-		found = find_in_list(n, align, i, grain);
-	return found;
+		for (unsigned i = next_list(list_for(n));
+		     i <= LIST_FOR_ALL && more && least_on(i) < best.cost;
+		     i = next_list(i + 1))
+			look_in_list(n, align, i, &best, &more);
+		if (!best.superslab)
+			return NULL;
+		*grain = best.grain;
+		if (hk_grains_claim(best.superslab, best.grain, n))
+			return best.superslab;
+		find_in_slot(best.superslab, best.slot, n, align, &longest);
+		seen(best.superslab, best.slot, longest);
+	}
+	return NULL;
 }
 
 /* ---- invariants ---- */

@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "grains.h"
+#include "growth.h"
 #include "medium.h"
 #include "os.h"
 #include "pool.h"
@@ -29,6 +30,8 @@
  */
 #define MEDIUM_DIVISOR 4
 #define LONG_RUN HK_SLOT_BYTES
+/* And where it is given back because others grow, such as cost little for each page. */
+#define TRIMMED_RUN (HK_SLOT_BYTES / 2)
 
 struct hk_lock hk_sparse_lock;
 
@@ -37,6 +40,7 @@ const struct hk_sparse_effort hk_sparse_thread = { 256, 2048 };
 
 struct pass {
 	const char *function;
+	bool all;  /* whatever is free */
 	bool tick; /* only pages that were idle before, and where there are no huge ones */
 	unsigned calls;   /* of madvise(2) that are left */
 	size_t bytes;     /* purged */
@@ -220,6 +224,11 @@ static bool choose(struct pass *pass, struct hk_slab *slab, bool huge, uint16_t 
 			   slab->slots, pages);
 }
 
+static size_t pages_in(size_t bytes)
+{
+	return hk_align_up(bytes, hk_os_page_size) / hk_os_page_size;
+}
+
 /* Leave out what is fewer than so many neighbours.  false: nothing is left. */
 static bool keep_long(uint16_t *pages, size_t least)
 {
@@ -247,9 +256,11 @@ static bool choose_medium(struct pass *pass, struct hk_superslab *superslab, boo
 	unsigned used, grains;
 	bool found = hk_grains_find_pages(superslab, huge, pages, &used, &grains);
 
+	if (pass->all)
+		return keep_long(pages, pages_in(TRIMMED_RUN));
 	if (!pass->tick) {
 		if (used > grains / MEDIUM_DIVISOR)
-			found = keep_long(pages, LONG_RUN / hk_os_page_size);
+			found = keep_long(pages, pages_in(LONG_RUN));
 		return found;
 	}
 	/* What was seen of the other slots is their classes'. */
@@ -332,6 +343,10 @@ static void visit_medium(struct pass *pass, struct hk_superslab *superslab)
 	stands = hk_pool_cursor == superslab && superslab->medium;
 	huge = superslab->huge;
 	hk_unlock(&hk_pool_lock);
+	/* What is left there is of little use, so it is not the oldest any more. */
+	if (stands && pass->all)
+		atomic_store_explicit(&superslab->given, hk_growth.gifts,
+				      memory_order_relaxed);
 	if (stands && choose_medium(pass, superslab, huge, held)) {
 		hk_grains_hold(superslab, held);
 		found = true;
@@ -444,6 +459,98 @@ bool hk_sparse_tick(const struct hk_sparse_effort *effort)
 	if (pass.tidy)
 		hk_pool_tidy();
 	return pass.later;
+}
+
+/* ---- growth ---- */
+
+/*
+ * Of so many SuperSlabs the one to which nothing was given back for longest, of those that have so
+ * much to give; and so many times, as a request may want more.
+ */
+#define WINDOW 64
+#define LEAST_GRAINS ((64 << 10) >> HK_GRAIN_SHIFT)
+#define WINDOWS 8
+
+static bool is_worth_it(const struct hk_superslab *superslab)
+{
+	return !superslab->huge &&
+	       atomic_load_explicit(&superslab->slack, memory_order_relaxed) +
+			       superslab->empty_slots * HK_GRAINS >=
+		       LEAST_GRAINS;
+}
+
+static uint32_t given(const struct hk_superslab *superslab)
+{
+	return atomic_load_explicit(&superslab->given, memory_order_relaxed);
+}
+
+/* The pool's lock is held; the cursor moves on to it.  NULL: there is none in the window. */
+static struct hk_superslab *choose_superslab(void)
+{
+	struct hk_superslab *oldest = NULL;
+
+	if (!hk_pool_cursor)
+		hk_pool_cursor = hk_pool_superslabs;
+	for (unsigned i = 0; i < WINDOW && hk_pool_cursor; i++) {
+		struct hk_superslab *next = hk_pool_cursor;
+
+		if (is_worth_it(next) &&
+		    (!oldest || (int32_t)(given(next) - given(oldest)) < 0))
+			oldest = next;
+		hk_pool_cursor = next->all_next;
+	}
+	if (oldest)
+		hk_pool_cursor = oldest;
+	return oldest;
+}
+
+/* So many bytes were given back; is it enough? */
+static bool is_enough(size_t bytes)
+{
+	bool enough;
+
+	hk_lock(&hk_medium_lock);
+	hk_growth_spend_locked(bytes >> HK_GRAIN_SHIFT);
+	enough = !hk_growth_excess_locked();
+	hk_unlock(&hk_medium_lock);
+	return enough;
+}
+
+/* What is free in the SuperSlab; the pool's lock is held, dropped and held. */
+static void trim(struct pass *pass, struct hk_superslab *superslab)
+{
+	size_t bytes = hk_pool_purge_locked(superslab);
+
+	hk_unlock(&hk_pool_lock);
+	pass->bytes = 0;
+	visit_medium(pass, superslab);
+	hk_lock(&hk_pool_lock);
+	hk_pool_counters.purged_bytes += pass->bytes;
+	pass->bytes += bytes;
+	if (hk_pool_cursor == superslab)
+		hk_pool_cursor = superslab->all_next;
+}
+
+void hk_sparse_trim(void)
+{
+	struct pass pass = { .function = "malloc", .all = true, .calls = UINT_MAX };
+	bool enough = false;
+
+	if (HK_DEBUG || !hk_trylock(&hk_sparse_lock))
+		return;
+	for (unsigned windows = WINDOWS; windows && !enough; windows--) {
+		struct hk_superslab *superslab;
+
+		hk_lock(&hk_pool_lock);
+		superslab = choose_superslab();
+		if (superslab)
+			trim(&pass, superslab);
+		hk_unlock(&hk_pool_lock);
+		enough = is_enough(superslab ? pass.bytes : 0);
+	}
+	hk_unlock(&hk_sparse_lock);
+	if (pass.tidy)
+		hk_pool_tidy();
 }
 
 /* ---- invariants ---- */

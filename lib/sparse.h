@@ -60,6 +60,8 @@ size_t hk_sparse_release_locked(const char *function);
  */
 bool hk_sparse_tick(const struct hk_sparse_effort *effort);
 
+void hk_sparse_trim(void);
+
 /*
  * The pages of the slab that could be purged, by slots: only free blocks on them, not purged,
  * and, unless huge pages may have brought them along, touched since the kernel gave them.

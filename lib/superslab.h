@@ -114,13 +114,18 @@ struct hk_superslab {
 	struct hk_superslab *next, *previous; /* in the pool's list by free slots */
 	/* Masks of slots; the first is a hint to those who do not hold the pool's lock. */
 	_Atomic uint32_t active;
-	uint32_t empty, unused, busy;
+	_Atomic uint32_t empty;
+	uint32_t unused, busy;
 	uint8_t free_slots,
 		empty_slots;  /* popcount(empty | unused), the list it is on; of empty */
 	_Atomic uint16_t use; /* sum of the weights of its slabs */
 	_Atomic uint8_t tier;
 	bool huge;               /* huge pages are asked for */
 	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM, under their lock */
+	/* Under the same, and hints for others: free grains on pages that were touched; */
+	_Atomic uint16_t slack;
+	_Atomic uint32_t
+		given; /* when some were last given back, by number of such gifts */
 	/* By where it begins, a run of room, under the same; a line: grains.h. */
 	_Alignas(64) uint16_t longest[HK_SLOTS];
 	struct hk_superslab *dirty_next,

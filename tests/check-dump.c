@@ -299,8 +299,8 @@ START_TEST(the_ten_that_hold_most_back)
 	for (size_t i = 0; i < 12; i++) {
 		size_t k = i * 7 % 12;
 
-		first[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero);
-		second[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero);
+		first[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero, NULL);
+		second[k] = hk_medium_allocate(HK_MEDIUM_MAX, 1, false, &zero, NULL);
 		ck_assert_ptr_eq(hk_registry_owner(first[k]),
 				 hk_registry_owner(second[k]));
 	}

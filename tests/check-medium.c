@@ -99,7 +99,7 @@ static void drop_all(char **from, unsigned n)
 static char *allocate_aligned(size_t size, size_t alignment)
 {
 	bool zero;
-	char *block = hk_medium_allocate(size, alignment, false, &zero);
+	char *block = hk_medium_allocate(size, alignment, false, &zero, NULL);
 
 	ck_assert_ptr_nonnull(block);
 	return block;
@@ -188,7 +188,7 @@ START_TEST(sizes_and_alignments)
 						    usable(kept[at])));
 				drop(kept[at]);
 			}
-			block = hk_medium_allocate(size, alignment, false, &zero);
+			block = hk_medium_allocate(size, alignment, false, &zero, NULL);
 			ck_assert_ptr_nonnull(block);
 			ck_assert_aligned(block, alignment);
 			ck_assert(is_medium(block));
@@ -562,7 +562,7 @@ END_TEST
 static char *use(size_t size, size_t alignment, bool told)
 {
 	bool zero = !told;
-	char *block = hk_medium_allocate(size, alignment, false, &zero);
+	char *block = hk_medium_allocate(size, alignment, false, &zero, NULL);
 
 	ck_assert_ptr_nonnull(block);
 	ck_assert(zero == told);
@@ -602,14 +602,15 @@ START_TEST(what_was_never_used_is_zero)
 END_TEST
 
 /* What is known is where the last use ended, so a gap below that is not known to be zero. */
-START_TEST(a_gap_is_not_told_as_zero)
+START_TEST(of_a_gap_whole_pages_are_told_as_zero)
 {
+	bool told = hk_os_page_size == 4096;
 	char *b[4];
 
 	b[0] = use(16 * KIB, 1, true);
 	b[1] = use(4 * KIB, 1, true);
 	b[2] = use(8 * KIB, 32 * KIB, true);
-	b[3] = use(12 * KIB, 1, false);
+	b[3] = use(12 * KIB, 1, told);
 	ck_assert_ptr_eq(b[3] + 12 * KIB, b[2]);
 	drop_all(b, 4);
 }
@@ -813,7 +814,8 @@ START_TEST(slots_freed_meanwhile_go_back_afterwards)
 	ck_assert(is_medium(b[0]));
 	unhold(second);
 	ck_assert(!is_medium(b[0]));
-	ck_assert_uint_eq(purged(b[0]), 7);
+	/* With those that were never touched. */
+	ck_assert_uint_eq(purged(b[0]), 0xf007);
 	check_all();
 }
 END_TEST
@@ -934,14 +936,14 @@ START_TEST(no_memory)
 	bool zero;
 
 	fail_after(HK_OS_MAP, 0);
-	ck_assert_ptr_null(hk_medium_allocate(HK_MEDIUM_MAX, 1, true, &zero));
-	ck_assert_ptr_null(hk_medium_allocate(4 * KIB, 1, false, &zero));
+	ck_assert_ptr_null(hk_medium_allocate(HK_MEDIUM_MAX, 1, true, &zero, NULL));
+	ck_assert_ptr_null(hk_medium_allocate(4 * KIB, 1, false, &zero, NULL));
 	ck_assert_uint_eq(hk_medium_count, 0);
 	fail_no_more();
 	blocks[0] = allocate(4 * KIB);
 	fail_after(HK_OS_MAP, 0);
 	for (unsigned k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
-		while ((blocks[n] = hk_medium_allocate(sizes[k], 1, true, &zero)))
+		while ((blocks[n] = hk_medium_allocate(sizes[k], 1, true, &zero, NULL)))
 			n++;
 		check_all();
 	}
@@ -1247,7 +1249,7 @@ static void *come_and_go(void *number)
 			lend((unsigned)random_below(&random, 30) + 2);
 		} else {
 			*at = hk_medium_allocate(sizes[random_below(&random, 6)], 1, true,
-						 &zero);
+						 &zero, NULL);
 			if (*at)
 				memset(*at, 1, 64);
 		}
@@ -1611,7 +1613,7 @@ static void change(void)
 			add(block, size, 1, size);
 			break;
 		default:
-			block = hk_medium_allocate(size, alignment, false, &zero);
+			block = hk_medium_allocate(size, alignment, false, &zero, NULL);
 			add(block, size, alignment, zero ? usable(block) : 0);
 		}
 	} else if (at < live) {
@@ -1738,7 +1740,7 @@ int main(void)
 	tcase_add_test(tcase, an_aligned_block_leaves_what_is_before_it);
 	tcase_add_test(tcase, it_does_not_grow_beyond_its_superslab);
 	tcase_add_test(tcase, what_was_never_used_is_zero);
-	tcase_add_test(tcase, a_gap_is_not_told_as_zero);
+	tcase_add_test(tcase, of_a_gap_whole_pages_are_told_as_zero);
 	tcase_add_test(tcase, whole_pages_are_purged);
 	tcase_add_test(tcase, a_slot_counts_by_the_eighths_in_use);
 	tcase_add_test(tcase, filling_is_not_draining);

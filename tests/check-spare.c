@@ -337,7 +337,7 @@ END_TEST
 START_TEST(what_was_there_before_is_forgotten)
 {
 	bool zero;
-	char *base = hk_medium_allocate(131072, 1, false, &zero);
+	char *base = hk_medium_allocate(131072, 1, false, &zero, NULL);
 	struct hk_slab *medium = hk_slab_of(base), *slab;
 
 	hk_medium_free(base, "free");

@@ -37,6 +37,7 @@
 #include "hakmem.h"
 #include "base.h"
 #include "config.h"
+#include "heap.h"
 #include "init.h"
 #include "os.h"
 #include "registry.h"
@@ -319,6 +320,14 @@ UNUSED static size_t held_now(void)
 UNUSED static size_t mappings_now(void)
 {
 	return hk_os_mappings() - leaves_now();
+}
+
+/* Of the heap; of a size that it knows, the compiler would warn of what is not done for such. */
+UNUSED static void *heap_block(size_t size)
+{
+	volatile size_t any = size;
+
+	return hk_heap_allocate(any, "test");
 }
 
 /* Every invariant of every structure; a broken one ends the test. */

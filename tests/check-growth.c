@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * growth: what medium blocks make resident ends at the most that was in use, and a twentieth.
+ */
+#include "libcheck.h"
+
+#include "growth.h"
+#include "medium.h"
+#include "pool.h"
+
+enum { KIB = 1024, LIVE = 400, LARGEST = 512 * KIB };
+
+static void *blocks[LIVE];
+
+static void setup(void)
+{
+	hk_init();
+	set_option("purge_delay_ms", "3600000");
+	release_all();
+}
+
+static void teardown(void)
+{
+	fail_no_more();
+	for (size_t i = 0; i < LIVE; i++) {
+		hk_heap_free(blocks[i], "test");
+		blocks[i] = NULL;
+	}
+	release_all();
+	check_all();
+	set_option("thp", "never");
+}
+
+/* Of medium blocks, and what is EMPTY. */
+static size_t resident(void)
+{
+	size_t active, empty;
+
+	hk_pool_count(&active, &empty);
+	return empty + hk_growth.touched * 256;
+}
+
+static void replace(uint64_t *state, size_t i)
+{
+	hk_heap_free(blocks[i], "test");
+	blocks[i] = heap_block(70000 + random_below(state, LARGEST - 70000));
+	ck_assert_ptr_nonnull(blocks[i]);
+}
+
+/* Blocks come and go; the most that was resident, in thousandths of the most that was in use. */
+static size_t churn(unsigned turns, bool credit)
+{
+	uint64_t seed = new_seed(), state = seed;
+	size_t used = 0, most = 0;
+
+	printf("TEST_SEED=%#llx\n", (unsigned long long)seed);
+	for (size_t i = 0; i < LIVE; i++)
+		replace(&state, i);
+	for (unsigned i = 0; i < turns; i++) {
+		hk_growth.credit = credit ? 1 << 15 : 0;
+		replace(&state, random_below(&state, LIVE));
+		if (hk_growth.used > used)
+			used = hk_growth.used;
+		if (resident() > most)
+			most = resident();
+	}
+	return most * 1000 / (used * 256);
+}
+
+/* A request of up to 512 KiB is served before what lies free is given back for it. */
+START_TEST(it_ends_at_a_twentieth)
+{
+	size_t most = churn(20000 / STRIDE(40), true);
+
+	ck_assert_uint_ge(most, 1030);
+	ck_assert_uint_le(most, 1057);
+}
+END_TEST
+
+/* Unless more would have to be given back for it than one in 32 of what is handed out. */
+START_TEST(without_credit_it_goes_on)
+{
+	size_t most = churn(20000 / STRIDE(40), false);
+
+	if (!RUNNING_ON_VALGRIND)
+		ck_assert_uint_ge(most, 1060);
+}
+END_TEST
+
+START_TEST(and_where_huge_pages_are_asked_for)
+{
+	set_option("thp", "always");
+	churn(2000 / STRIDE(40), true);
+	ck_assert(!atomic_load(&hk_growth_is_over));
+	ck_assert_uint_eq(hk_growth.most, 0);
+}
+END_TEST
+
+/* What the kernel refuses to take stays, and is tried again. */
+START_TEST(the_kernel_may_refuse)
+{
+	fail_after(HK_OS_PURGE, 0);
+	churn(2000 / STRIDE(40), true);
+	check_all();
+}
+END_TEST
+
+/* A small heap may have this much lie free. */
+START_TEST(four_mib_are_nothing)
+{
+	for (unsigned i = 0; i < 2000; i++) {
+		void *some[8];
+
+		for (size_t k = 0; k < 8; k++)
+			some[k] = heap_block(70000 + 1000 * ((i * 7 + k) % 100));
+		for (size_t k = 0; k < 8; k++)
+			hk_heap_free(some[k], "test");
+		ck_assert_uint_eq(hk_growth.most, 0);
+	}
+}
+END_TEST
+
+/* Before anything of the kernel's is given back, what magazines and depots have goes home. */
+START_TEST(magazines_yield)
+{
+	void *some[20];
+
+	for (unsigned round = 0; round < 10; round++) {
+		for (size_t k = 0; k < 20; k++)
+			some[k] = heap_block(40000);
+		for (size_t k = 0; k < 20; k++)
+			hk_heap_free(some[k], "test");
+	}
+	ck_assert_uint_gt(stats_now().bytes_cached, 0);
+	atomic_store(&hk_growth_is_over, true);
+	hk_heap_free(heap_block(LARGEST), "test");
+	ck_assert(!atomic_load(&hk_growth_is_over));
+	ck_assert_uint_eq(stats_now().bytes_cached, 0);
+}
+END_TEST
+
+/* Room whose pages are there is preferred to a lesser one of which they are not. */
+START_TEST(pages_that_are_there_come_first)
+{
+	char *small[2], *other;
+
+	small[0] = heap_block(200 * KIB);
+	blocks[0] = heap_block(100 * KIB);
+	small[1] = heap_block(240 * KIB);
+	blocks[1] = heap_block(100 * KIB);
+	hk_heap_free(small[0], "test");
+	release_all();
+	hk_heap_free(small[1], "test");
+	other = heap_block(196 * KIB);
+	ck_assert_ptr_eq(other, small[1]);
+	blocks[2] = other;
+	/* But not at any price. */
+	blocks[3] = heap_block(196 * KIB);
+	ck_assert_ptr_eq(blocks[3], small[0]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("growth");
+	TCase *tcase = add_case(suite, "growth");
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, it_ends_at_a_twentieth);
+	tcase_add_test(tcase, without_credit_it_goes_on);
+	tcase_add_test(tcase, and_where_huge_pages_are_asked_for);
+	tcase_add_test(tcase, the_kernel_may_refuse);
+	tcase_add_test(tcase, four_mib_are_nothing);
+	tcase_add_test(tcase, magazines_yield);
+	tcase_add_test(tcase, pages_that_are_there_come_first);
+	return run_suite(suite);
+}
