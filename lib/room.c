@@ -311,7 +311,7 @@ static unsigned absent(const struct hk_superslab *superslab, unsigned first, uns
 	return pages << page_shift;
 }
 
-/* In one list: the run that costs least. */
+/* In one list: the run that costs least, its length and once more what is not there of it. */
 static void look_in_list(unsigned n, unsigned align, unsigned which, struct fit *best,
 			 unsigned *more)
 {
@@ -345,7 +345,7 @@ struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 {
 	for (unsigned tries = TRIES; tries; tries--) {
 		struct fit best = { .cost = UINT_MAX };
-		unsigned more = TRIES, longest;
+		unsigned more = TRIES;
 
 		for (unsigned i = next_list(list_for(n));
 		     i <= LIST_FOR_ALL && more && least_on(i) < best.cost;
@@ -356,8 +356,7 @@ struct hk_superslab *hk_grains_best(unsigned n, unsigned align, unsigned *grain)
 		*grain = best.grain;
 		if (hk_grains_claim(best.superslab, best.grain, n))
 			return best.superslab;
-		find_in_slot(best.superslab, best.slot, n, align, &longest);
-		seen(best.superslab, best.slot, longest);
+		hk_room_look(best.superslab, best.slot);
 	}
 	return NULL;
 }

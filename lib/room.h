@@ -4,7 +4,9 @@
  * that are the pool's, and which run is the least that will do.
  *
  * Each slot is on the list of the longest run that begins in it, sixteen lists to a doubling.  A
- * search takes the first list that may have one and looks at the slot itself.  What the invariants
+ * search begins with the first list that may have one, looks at the slots themselves, and goes on
+ * while a longer run, whose pages are there, may cost less than one of which they are not: a page
+ * that would have to be faulted in counts as two.  What the invariants
  * are is in medium.h, whose lock guards all of this, and which the caller holds.
  */
 #ifndef HK_ROOM_H

@@ -60,6 +60,11 @@ size_t hk_sparse_release_locked(const char *function);
  */
 bool hk_sparse_tick(const struct hk_sparse_effort *effort);
 
+/*
+ * As much of what is free of medium blocks and of EMPTY slots as hk_growth_excess_locked() tells,
+ * from the SuperSlabs to which nothing was given back for longest.  Makes system calls, under no
+ * lock.  Nothing if a pass is under way, or in debug builds.
+ */
 void hk_sparse_trim(void);
 
 /*

@@ -122,10 +122,9 @@ struct hk_superslab {
 	_Atomic uint8_t tier;
 	bool huge;               /* huge pages are asked for */
 	_Atomic uint32_t medium; /* mask of the slots that are MEDIUM, under their lock */
-	/* Under the same, and hints for others: free grains on pages that were touched; */
-	_Atomic uint16_t slack;
-	_Atomic uint32_t
-		given; /* when some were last given back, by number of such gifts */
+	/* Under the same; others take them for hints. */
+	_Atomic uint16_t slack; /* grains that are free, on pages that were touched */
+	_Atomic uint32_t given; /* the number of the last gift of grains to it */
 	/* By where it begins, a run of room, under the same; a line: grains.h. */
 	_Alignas(64) uint16_t longest[HK_SLOTS];
 	struct hk_superslab *dirty_next,
