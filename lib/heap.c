@@ -73,15 +73,12 @@ static unsigned class_for(size_t size, size_t alignment)
 	if (alignment > HK_CLASS_MAX)
 		return 0;
 	/*
-	 * In a slab a block has the alignment of the largest power of two that divides its size.
-	 * A multiple of one is a class's size itself, or below one that is a multiple of a larger:
-	 * classes are steps of a power of two apart.  A medium block has that of its grains.
+	 * A multiple of a power of two is a class's size itself, or below one that is a multiple
+	 * of a larger: classes are steps of a power of two apart.
 	 */
 	size_class = hk_size_class_exact(hk_align_up(size, alignment));
 	hk_assert(!(hk_class_size(size_class) & (alignment - 1)));
-	return hk_class_is_medium(size_class) && alignment > 1u << HK_GRAIN_SHIFT
-		       ? 0
-		       : size_class;
+	return hk_class_is_aligned(size_class, alignment) ? size_class : 0;
 }
 
 /* Before medium blocks take up more than is wanted: see growth.h. */
@@ -102,13 +99,15 @@ static void check_growth(void)
 }
 
 /* Of a size class, no magazine hit. */
-static void *allocate_of_class(unsigned size_class, bool *zero)
+static void *allocate_of_class(unsigned size_class, size_t alignment, bool *zero)
 {
 	struct hk_flushed flushed = { 0 };
 	void *block = hk_magazine_refill(size_class, zero);
 
 	if (!block && hk_front_flush(&flushed, "malloc"))
 		block = hk_magazine_refill(size_class, zero);
+	if (!block)
+		block = hk_magazine_take_larger(size_class, alignment, zero);
 	check_growth();
 	return block ? block : fail();
 }
@@ -145,7 +144,7 @@ static void *allocate(size_t size, size_t alignment, bool *zero)
 	if (!size)
 		size = 1;
 	size_class = class_for(size, alignment);
-	return size_class ? allocate_of_class(size_class, zero)
+	return size_class ? allocate_of_class(size_class, alignment, zero)
 			  : allocate_beyond(size, alignment, zero);
 }
 

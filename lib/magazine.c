@@ -125,7 +125,7 @@ static bool flush_class(unsigned size_class, struct hk_flushed *flushed,
 
 	do {
 		hk_lock(&class->lock);
-		/* None of them may have come from here: hk_medium_allocate(), take_larger(). */
+		/* None of them may have come from here: hk_medium_allocate(), below. */
 		hk_depot_place_locked(size_class);
 		/* Beyond the depot's top they are in nobody's way. */
 		n = pop_batch(size_class, &depot->blocks[depot->count], HK_BATCH);
@@ -378,24 +378,6 @@ static void load_neighbours(unsigned size_class, char *lowest, uint32_t n)
 		depot->blocks[depot->count++] = lowest + n * size;
 }
 
-/* No slab of its own to be had: TINY_FIRST classes take a block of a larger class. */
-static void *take_larger(unsigned size_class, bool *zero)
-{
-	void *block = NULL;
-
-	if (hk_route_of(size_class) != HK_TINY_FIRST)
-		return NULL;
-	hk_lock(&hk_sparse_lock);
-	for (unsigned i = size_class + 1; i <= HK_CLASSES && !block; i++) {
-		hk_lock(&hk_classes[i].lock);
-		if (!hk_slab_take_locked(i, &block, 1, zero))
-			block = NULL;
-		hk_unlock(&hk_classes[i].lock);
-	}
-	hk_unlock(&hk_sparse_lock);
-	return block;
-}
-
 void *hk_magazine_refill(unsigned size_class, bool *zero)
 {
 	struct hk_depot *depot = &hk_classes[size_class].depot;
@@ -421,9 +403,8 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	}
 	start = hk_timing_start();
 	if (!get_batch(size_class, n, &batch, zero)) {
-		block = take_larger(size_class, zero);
 		hk_timing_end(HK_TIMED_REFILL, start);
-		return block;
+		return NULL;
 	}
 	/* The caller's is the one that would be popped first. */
 	if (batch.neighbours) {
@@ -441,6 +422,25 @@ void *hk_magazine_refill(unsigned size_class, bool *zero)
 	if (hk_class_is_medium(size_class))
 		hk_pool_ask_for_huge_pages(hk_registry_owner(block));
 	hk_timing_end(HK_TIMED_REFILL, start);
+	return block;
+}
+
+void *hk_magazine_take_larger(unsigned size_class, size_t alignment, bool *zero)
+{
+	void *block = NULL;
+
+	if (hk_route_of(size_class) != HK_TINY_FIRST)
+		return NULL;
+	hk_lock(&hk_sparse_lock);
+	for (unsigned i = size_class + 1; i <= HK_CLASSES && !block; i++) {
+		if (!hk_class_is_aligned(i, alignment))
+			continue;
+		hk_lock(&hk_classes[i].lock);
+		if (!hk_slab_take_locked(i, &block, 1, zero))
+			block = NULL;
+		hk_unlock(&hk_classes[i].lock);
+	}
+	hk_unlock(&hk_sparse_lock);
 	return block;
 }
 

@@ -52,6 +52,12 @@ HK_INLINE enum hk_pushed hk_magazine_push(size_t kind, void *block)
 void *hk_magazine_refill(unsigned size_class, bool *zero);
 void hk_magazine_spill(unsigned size_class, void *block, const char *function);
 
+/*
+ * When that had no memory: TINY_FIRST classes take a block of a larger class, of as many as
+ * have the alignment that is asked for.
+ */
+void *hk_magazine_take_larger(unsigned size_class, size_t alignment, bool *zero);
+
 /* Say that HK_LIES_ON_TOP came of a push, and abort. */
 HK_COLD _Noreturn void hk_magazine_report_twice(unsigned size_class, const void *block,
 						const char *function);

@@ -124,6 +124,17 @@ static inline size_t hk_class_size(unsigned size_class)
 }
 
 /*
+ * Has every block of the class this alignment, a power of two?  In a slab it has that of the
+ * largest power of two that divides its size, among medium blocks that of their grains as well.
+ */
+static inline bool hk_class_is_aligned(unsigned size_class, size_t alignment)
+{
+	size_t grain = hk_class_is_medium(size_class) ? (size_t)1 << HK_GRAIN_SHIFT : 0;
+
+	return !((hk_class_size(size_class) | grain) & (alignment - 1));
+}
+
+/*
  * Which block of a run lies at this offset from the first.  Exact for every offset below
  * 2 MiB: the error of the reciprocal is below size / 2^40, and 2^21 * 2^16 < 2^40.
  */

@@ -65,11 +65,10 @@ static size_t get(size_t first, size_t end)
 /* Older kernels cannot. */
 static bool can_populate(void)
 {
-	char *page = mmap(NULL, hk_os_page_size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *page = hk_os_map(hk_os_page_size, hk_os_page_size, NULL);
 	bool can = hk_os_populate(page, hk_os_page_size);
 
-	munmap(page, hk_os_page_size);
+	ck_assert(hk_os_unmap(page, hk_os_page_size));
 	return can;
 }
 

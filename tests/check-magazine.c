@@ -231,6 +231,44 @@ START_TEST(one_that_came_from_no_magazine)
 }
 END_TEST
 
+/* Where there is no slab to be had, a block of a larger class has the alignment, too. */
+START_TEST(one_of_a_larger_class_is_aligned)
+{
+	static const size_t alignments[] = { 32, 128, 512, 1024, 2048 };
+	size_t alignment = alignments[_i], larger = 0, unaligned = 0;
+	unsigned size_class = hk_size_class_exact(alignment);
+	unsigned last = hk_size_class_exact(4096);
+	void *block, *list = NULL;
+
+	release_all();
+	for (unsigned i = size_class + 1; i <= last; i++)
+		blocks[i] = get(i);
+	fail_after(HK_OS_MAP, 0);
+	while ((block = memalign(alignment, alignment)) != NULL) {
+		unaligned += (uintptr_t)block % alignment != 0;
+		larger += hk_registry_kind(block) != size_class;
+		*(void **)block = list;
+		list = block;
+	}
+	/* Without such a wish more can be granted. */
+	block = malloc(alignment);
+	fail_no_more();
+	ck_assert_uint_eq(unaligned, 0);
+	/* Beyond 2 KiB blocks have the alignment of a grain. */
+	ck_assert_uint_eq(larger > 0, alignment < 2048);
+	ck_assert_ptr_nonnull(block);
+	free(block);
+	while (list) {
+		block = list;
+		list = *(void **)block;
+		free(block);
+	}
+	for (unsigned i = size_class + 1; i <= last; i++)
+		put(i, blocks[i]);
+	check_all();
+}
+END_TEST
+
 START_TEST(a_flush_tells_what_it_did)
 {
 	struct hk_flushed flushed;
@@ -1055,6 +1093,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_full_magazine_spills_and_keeps_some);
 	tcase_add_test(tcase, a_flush_of_ones_own_leaves_the_depots);
 	tcase_add_test(tcase, one_that_came_from_no_magazine);
+	tcase_add_loop_test(tcase, one_of_a_larger_class_is_aligned, 0, 5);
 	tcase_add_test(tcase, a_flush_tells_what_it_did);
 	tcase_add_test(tcase, threads_that_end_leave_nothing_of_their_own);
 	tcase_add_test(tcase, a_sleeping_thread_is_reached);
