@@ -118,12 +118,14 @@ static struct hk_large *map(size_t bytes, size_t alignment, bool last_try)
 	return NULL;
 }
 
-/* What was touched behind the block's end. */
+/* What was touched behind the block's end, and is more than may stay. */
 static void trim(struct hk_large *large, size_t bytes)
 {
-	if (large->touched > bytes && large->touched - bytes > HK_BEHIND(bytes) &&
-	    hk_os_purge(large->base + bytes, large->touched - bytes))
-		large->touched = bytes;
+	size_t most = bytes + hk_align_up(HK_BEHIND(bytes), hk_os_page_size);
+
+	if (large->touched > most &&
+	    hk_os_purge(large->base + most, large->touched - most))
+		large->touched = most;
 }
 
 struct hk_large *hk_chunks_take(size_t bytes, size_t alignment, bool last_try, bool *zero)

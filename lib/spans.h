@@ -43,7 +43,7 @@
 #define HK_CHUNK_BYTES HK_SUPERSLAB_BYTES
 
 /* So much that was touched may lie behind the end of a block. */
-#define HK_BEHIND(bytes) ((bytes) / 8)
+#define HK_BEHIND(bytes) ((bytes) / 6)
 
 static inline size_t hk_chunks_of(size_t bytes)
 {
