@@ -23,16 +23,24 @@ static unsigned unfilled;
 
 static unsigned grains_per_page(void)
 {
-	return (unsigned)(hk_os_page_size >> HK_GRAIN_SHIFT);
+	return 1u << hk_grains_page_shift();
 }
 
 /* A bit for each page of a slot that begins at this grain or behind it. */
 static unsigned pages_from(unsigned grain)
 {
-	unsigned per_page = grains_per_page();
+	unsigned shift = hk_grains_page_shift();
+	unsigned page = (grain + (1u << shift) - 1) >> shift;
 
-	return ((1u << HK_GRAINS / per_page) - 1) &
-	       UINT_MAX << (grain + per_page - 1) / per_page;
+	return (1u << (HK_GRAINS >> shift)) - (1u << page);
+}
+
+/* On so many of a slot's pages. */
+static unsigned grains_on(unsigned pages)
+{
+	if (HK_LIKELY(!pages || pages == pages_from(0)))
+		return pages ? HK_GRAINS : 0;
+	return (unsigned)__builtin_popcount(pages) << hk_grains_page_shift();
 }
 
 unsigned hk_grains_absent(const struct hk_superslab *superslab, unsigned slot)
@@ -49,11 +57,7 @@ unsigned hk_grains_absent(const struct hk_superslab *superslab, unsigned slot)
 /* Grains of the slot on pages that were touched. */
 static unsigned touched(const struct hk_superslab *superslab, unsigned slot)
 {
-	unsigned absent = hk_grains_absent(superslab, slot);
-
-	return absent ? HK_GRAINS -
-				grains_per_page() * (unsigned)__builtin_popcount(absent)
-		      : HK_GRAINS;
+	return HK_GRAINS - grains_on(hk_grains_absent(superslab, slot));
 }
 
 static void add_slack(struct hk_superslab *superslab, int grains)
@@ -176,26 +180,45 @@ void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 }
 
 /* These bits of a word, which are as in before. */
-HK_INLINE void flip(struct hk_superslab *superslab, unsigned word, uint64_t bits,
-		    uint64_t before)
+HK_INLINE void flip(_Atomic uint64_t *word, uint64_t bits, uint64_t before)
 {
-	struct hk_slab *slab = &superslab->slab[word / HK_GRAIN_WORDS];
-	_Atomic uint64_t *grains = &slab->grains[word % HK_GRAIN_WORDS];
-	uint64_t now = atomic_load_explicit(grains, memory_order_relaxed);
+	uint64_t now = atomic_load_explicit(word, memory_order_relaxed);
 
 	hk_assert(!((now ^ before) & bits));
-	atomic_store_explicit(grains, now ^ bits, memory_order_release);
+	atomic_store_explicit(word, now ^ bits, memory_order_release);
+}
+
+static void flip_slot(_Atomic uint64_t *words, uint64_t before)
+{
+	uint64_t wrong = 0;
+
+	for (unsigned i = 0; i < HK_GRAIN_WORDS; i++) {
+		wrong |= atomic_load_explicit(&words[i], memory_order_relaxed) ^ before;
+		atomic_store_explicit(&words[i], ~before, memory_order_release);
+	}
+	hk_assert(!wrong);
 }
 
 void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end,
 		    bool is_free)
 {
-	uint64_t before = is_free ? 0 : UINT64_MAX, bits = UINT64_MAX << first % 64;
-	unsigned word = first / 64, last = (end - 1) / 64;
+	uint64_t before = is_free ? 0 : UINT64_MAX;
 
-	for (; word < last; word++, bits = UINT64_MAX)
-		flip(superslab, word, bits, before);
-	flip(superslab, word, bits & UINT64_MAX >> (63 - (end - 1) % 64), before);
+	while (first < end) {
+		_Atomic uint64_t *words = superslab->slab[first / HK_GRAINS].grains;
+		unsigned word = first % HK_GRAINS / 64, n = 64 - first % 64;
+
+		if (first % HK_GRAINS == 0 && end - first >= HK_GRAINS) {
+			flip_slot(words, before);
+			n = HK_GRAINS;
+		} else if (n <= end - first) {
+			flip(&words[word], UINT64_MAX << first % 64, before);
+		} else {
+			n = end - first;
+			flip(&words[word], UINT64_MAX >> (64 - n) << first % 64, before);
+		}
+		first += n;
+	}
 }
 
 /*
@@ -204,10 +227,10 @@ void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end
  */
 static int count_used(struct hk_slab *slab, int grains)
 {
-	int before = (int)hk_slab_weight(slab);
+	int before = (int)hk_grains_weight(slab->used);
 
 	slab->used = (uint16_t)(slab->used + grains);
-	return (int)hk_slab_weight(slab) - before;
+	return (int)hk_grains_weight(slab->used) - before;
 }
 
 /* And of all its slots, so many. */
@@ -244,9 +267,10 @@ HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
 
 /* Touch the part: its pages are there from now on. */
 HK_INLINE void touch(struct hk_superslab *superslab, const struct part *part,
-		     unsigned page_shift, struct hk_taken *taken)
+		     struct hk_taken *taken)
 {
 	struct hk_slab *slab = &superslab->slab[part->slot];
+	unsigned page_shift = hk_grains_page_shift();
 	unsigned first = part->first >> page_shift, last = (part->end - 1) >> page_shift;
 	unsigned pages = (2u << last) - (1u << first), start = part->slot * HK_GRAINS;
 	unsigned gone = hk_grains_absent(superslab, part->slot), fresh = gone & pages;
@@ -259,8 +283,8 @@ HK_INLINE void touch(struct hk_superslab *superslab, const struct part *part,
 	if (!taken->end)
 		taken->first = start + ((unsigned)__builtin_ctz(fresh) << page_shift);
 	taken->end = start + ((32u - (unsigned)__builtin_clz(fresh)) << page_shift);
-	taken->fresh += (unsigned)__builtin_popcount(fresh) << page_shift;
-	count_touched(superslab, __builtin_popcount(fresh) << page_shift);
+	taken->fresh += grains_on(fresh);
+	count_touched(superslab, (int)grains_on(fresh));
 	/* What lies before it and was never touched counts as purged. */
 	gone &= ~pages;
 	if (slab->zero)
@@ -273,7 +297,6 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 		     struct hk_taken *taken)
 {
 	unsigned begin = hk_room_begin(superslab, first) / HK_GRAINS;
-	unsigned page_shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
 	unsigned grain = first;
 	struct part part;
 	int change = 0;
@@ -282,7 +305,7 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
 	while (next_part(&grain, first + n, &part)) {
-		touch(superslab, &part, page_shift, taken);
+		touch(superslab, &part, taken);
 		change += count_used(&superslab->slab[part.slot],
 				     (int)(part.end - part.first));
 	}

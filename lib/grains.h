@@ -10,6 +10,7 @@
 #ifndef HK_GRAINS_H
 #define HK_GRAINS_H
 
+#include "os.h"
 #include "superslab.h"
 
 #define HK_GRAIN_WORDS (HK_GRAINS / 64)      /* of a slot */
@@ -129,6 +130,12 @@ static inline bool hk_grain_has(const struct hk_superslab *superslab, hk_bits_of
 				unsigned grain)
 {
 	return bits(superslab, grain / 64) >> grain % 64 & 1;
+}
+
+/* A page has so many, as a power of two. */
+static inline unsigned hk_grains_page_shift(void)
+{
+	return (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
 }
 
 static inline unsigned hk_grain_of(const void *address)

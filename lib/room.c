@@ -91,17 +91,24 @@ static void unlist(struct hk_room *room, unsigned n)
 		listed[n / 64] &= ~((uint64_t)1 << n % 64);
 }
 
-static void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned grains)
+static void relist(struct hk_room *room, unsigned before, unsigned after)
+{
+	if (before == after)
+		return;
+	if (before)
+		unlist(room, before);
+	if (after)
+		list(room, after);
+}
+
+HK_INLINE void set_longest(struct hk_superslab *superslab, unsigned slot, unsigned grains)
 {
 	unsigned before = superslab->longest[slot];
 
-	superslab->longest[slot] = (uint16_t)grains;
-	if (list_for(before) == list_for(grains))
+	if (HK_LIKELY(before == grains))
 		return;
-	if (before)
-		unlist(&superslab->room[slot], list_for(before));
-	if (grains)
-		list(&superslab->room[slot], list_for(grains));
+	superslab->longest[slot] = (uint16_t)grains;
+	relist(&superslab->room[slot], list_for(before), list_for(grains));
 }
 
 /* ---- runs of room ---- */
@@ -286,7 +293,7 @@ static unsigned least_on(unsigned which)
 /* How many of these grains, which are room, lie on pages that would have to be faulted in. */
 static unsigned absent(const struct hk_superslab *superslab, unsigned first, unsigned n)
 {
-	unsigned page_shift = (unsigned)__builtin_ctzl(hk_os_page_size) - HK_GRAIN_SHIFT;
+	unsigned page_shift = hk_grains_page_shift();
 	uint32_t empty = atomic_load_explicit(&superslab->empty, memory_order_relaxed);
 	unsigned pages = 0, end = first + n;
 

@@ -180,11 +180,14 @@ void hk_superslab_forget_purged(struct hk_superslab *superslab, uint32_t slots);
 static inline unsigned hk_superslab_purged(const struct hk_superslab *superslab,
 					   uint32_t slots)
 {
-	unsigned pages = 0;
+	unsigned pages = 0, purged;
 
-	for (; slots; slots &= slots - 1)
-		pages += (unsigned)__builtin_popcount(atomic_load_explicit(
-			&superslab->purged[__builtin_ctz(slots)], memory_order_relaxed));
+	for (; slots; slots &= slots - 1) {
+		purged = atomic_load_explicit(&superslab->purged[__builtin_ctz(slots)],
+					      memory_order_relaxed);
+		if (purged)
+			pages += (unsigned)__builtin_popcount(purged);
+	}
 	return pages;
 }
 
@@ -265,14 +268,19 @@ static inline enum hk_tier hk_tier_next(enum hk_tier tier, unsigned use)
 	}
 }
 
-/* What the run counts for in the use of its SuperSlab. */
+/* What a MEDIUM slot with so many grains in use counts for in the use of its SuperSlab. */
+static inline unsigned hk_grains_weight(unsigned used)
+{
+	return (used + HK_GRAINS / HK_SLOT_WEIGHT - 1) * HK_SLOT_WEIGHT / HK_GRAINS;
+}
+
+/* And any run. */
 static inline unsigned hk_slab_weight(const struct hk_slab *slab)
 {
 	if (slab->kind == HK_KIND_MEDIUM && !slab->blocks)
 		return slab->slots * HK_SLOT_WEIGHT;
 	if (slab->kind == HK_KIND_MEDIUM)
-		return (slab->used + HK_GRAINS / HK_SLOT_WEIGHT - 1) * HK_SLOT_WEIGHT /
-		       HK_GRAINS;
+		return hk_grains_weight(slab->used);
 	if (slab->kind == HK_KIND_NONE)
 		return 0;
 	return hk_class_info(slab->kind)->weight[slab->bucket & ~HK_BUCKET_DRAINING];
