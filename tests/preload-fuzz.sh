@@ -18,6 +18,17 @@ random()
 	run "$label" fuzz/random "$@"
 }
 
+# refused LABEL THREADS: what goes wrong where there is no memory does so most often while there
+# is little, so there are many short runs.
+refused()
+{
+	left=$((steps / 4))
+	while [ "$left" -gt 0 ]; do
+		random "$1, refused" --threads "$2" --steps 12000 --refuse
+		left=$((left - 12000))
+	done
+}
+
 library=
 for threads in 1 8; do
 	random "libc, $threads" --libc --threads "$threads" --steps $((steps / 4))
@@ -30,7 +41,7 @@ for rseq in 1 0; do
 		how="HAKMEM_RSEQ=$rseq, $threads"
 		random "$how" --threads "$threads" --steps "$steps"
 		random "$how, seed 1" --threads "$threads" --steps 50000 --seed 1
-		random "$how, refused" --threads "$threads" --steps $((steps / 4)) --refuse
+		refused "$how" "$threads"
 	done
 done
 unset HAKMEM_RSEQ
@@ -40,7 +51,7 @@ if [ -r "$testlib_debug" ]; then
 	for threads in 1 8; do
 		how="debug, $threads"
 		random "$how" --threads "$threads" --steps $((steps / 4))
-		random "$how, refused" --threads "$threads" --steps $((steps / 4)) --refuse
+		refused "$how" "$threads"
 	done
 fi
 
