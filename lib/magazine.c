@@ -295,7 +295,8 @@ static bool find_batch(unsigned size_class, uint32_t n, struct batch *batch, boo
 		start_slab(size_class, spare, false, n, batch, zero);
 	else
 		find_in_slabs(size_class, n, batch, zero);
-	return batch->neighbours || batch->blocks;
+	/* A sum: asked for both at once, a CPU would wait for all stores before theirs. */
+	return batch->neighbours + batch->blocks != 0;
 }
 
 /*

@@ -117,8 +117,10 @@ uint32_t hk_set_grow(unsigned size_class, enum hk_miss miss)
 
 	if (!set)
 		return 0;
-	last = atomic_exchange_explicit(&set->use[size_class].miss, (uint8_t)miss,
-					memory_order_relaxed);
+	/* Not exchanged: who comes between loses a hint, and a locked instruction waits. */
+	last = atomic_load_explicit(&set->use[size_class].miss, memory_order_relaxed);
+	atomic_store_explicit(&set->use[size_class].miss, (uint8_t)miss,
+			      memory_order_relaxed);
 	most = last == HK_NO_MISS || last == miss ? info->capacity_one_way
 						  : info->capacity;
 	capacity = hk_set_capacity(set, size_class);

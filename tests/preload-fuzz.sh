@@ -19,13 +19,13 @@ random()
 }
 
 # refused LABEL THREADS: what goes wrong where there is no memory does so most often while there
-# is little, so there are many short runs.
+# is little, so there are many short runs; not so short that a seed might refuse nothing.
 refused()
 {
-	left=$((steps / 4))
+	left=$((steps / 2))
 	while [ "$left" -gt 0 ]; do
-		random "$1, refused" --threads "$2" --steps 12000 --refuse
-		left=$((left - 12000))
+		random "$1, refused" --threads "$2" --steps 25000 --refuse
+		left=$((left - 25000))
 	done
 }
 
