@@ -179,6 +179,25 @@ void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 			      memory_order_relaxed);
 }
 
+/* A part of a run, that which lies in one slot: its grains from first to end - 1. */
+struct part {
+	unsigned slot, first, end;
+};
+
+/* The next part of the run from *grain on, which moves on to the one after. */
+HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
+{
+	unsigned slot = *grain / HK_GRAINS, start = slot * HK_GRAINS;
+
+	if (*grain >= end)
+		return false;
+	part->slot = slot;
+	part->first = *grain - start;
+	part->end = (end < start + HK_GRAINS ? end : start + HK_GRAINS) - start;
+	*grain = start + part->end;
+	return true;
+}
+
 /* These bits of a word, which are as in before. */
 HK_INLINE void flip(_Atomic uint64_t *word, uint64_t bits, uint64_t before)
 {
@@ -199,26 +218,29 @@ static void flip_slot(_Atomic uint64_t *words, uint64_t before)
 	hk_assert(!wrong);
 }
 
+/* Of one slot, these grains. */
+static void mark(_Atomic uint64_t *words, unsigned first, unsigned end, uint64_t before)
+{
+	uint64_t bits = UINT64_MAX << first % 64;
+	unsigned word = first / 64, last = (end - 1) / 64;
+
+	if (end - first == HK_GRAINS) {
+		flip_slot(words, before);
+		return;
+	}
+	for (; word < last; word++, bits = UINT64_MAX)
+		flip(&words[word], bits, before);
+	flip(&words[word], bits & UINT64_MAX >> (63 - (end - 1) % 64), before);
+}
+
 void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end,
 		    bool is_free)
 {
-	uint64_t before = is_free ? 0 : UINT64_MAX;
+	struct part part;
 
-	while (first < end) {
-		_Atomic uint64_t *words = superslab->slab[first / HK_GRAINS].grains;
-		unsigned word = first % HK_GRAINS / 64, n = 64 - first % 64;
-
-		if (first % HK_GRAINS == 0 && end - first >= HK_GRAINS) {
-			flip_slot(words, before);
-			n = HK_GRAINS;
-		} else if (n <= end - first) {
-			flip(&words[word], UINT64_MAX << first % 64, before);
-		} else {
-			n = end - first;
-			flip(&words[word], UINT64_MAX >> (64 - n) << first % 64, before);
-		}
-		first += n;
-	}
+	while (next_part(&first, end, &part))
+		mark(superslab->slab[part.slot].grains, part.first, part.end,
+		     is_free ? 0 : UINT64_MAX);
 }
 
 /*
@@ -244,25 +266,6 @@ static void use(struct hk_superslab *superslab, int change)
 {
 	if (change)
 		hk_pool_use(superslab, change);
-}
-
-/* A part of a run, that which lies in one slot: its grains from first to end - 1. */
-struct part {
-	unsigned slot, first, end;
-};
-
-/* The next part of the run from *grain on, which moves on to the one after. */
-HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
-{
-	unsigned slot = *grain / HK_GRAINS, start = slot * HK_GRAINS;
-
-	if (*grain >= end)
-		return false;
-	part->slot = slot;
-	part->first = *grain - start;
-	part->end = (end < start + HK_GRAINS ? end : start + HK_GRAINS) - start;
-	*grain = start + part->end;
-	return true;
 }
 
 /* Touch the part: its pages are there from now on. */

@@ -87,7 +87,7 @@ HK_COLD static void hold_growth(void)
 	atomic_store_explicit(&hk_growth_is_over, false, memory_order_relaxed);
 	hk_magazine_yield("malloc");
 	hk_lock(&hk_medium_lock);
-	hk_growth_settle_locked();
+	hk_growth_settle_locked(hk_medium_bytes >> HK_GRAIN_SHIFT);
 	hk_unlock(&hk_medium_lock);
 	hk_sparse_trim();
 }

@@ -274,13 +274,17 @@ static inline unsigned hk_grains_weight(unsigned used)
 	return (used + HK_GRAINS / HK_SLOT_WEIGHT - 1) * HK_SLOT_WEIGHT / HK_GRAINS;
 }
 
-/* And any run. */
+/*
+ * And any run.  Its fields are asked for one by one: where one load takes two that were stored
+ * apart just before, a CPU waits until all of the program's stores before those are done.
+ */
 static inline unsigned hk_slab_weight(const struct hk_slab *slab)
 {
-	if (slab->kind == HK_KIND_MEDIUM && !slab->blocks)
-		return slab->slots * HK_SLOT_WEIGHT;
-	if (slab->kind == HK_KIND_MEDIUM)
+	if (slab->kind == HK_KIND_MEDIUM) {
+		if (!slab->blocks)
+			return slab->slots * HK_SLOT_WEIGHT;
 		return hk_grains_weight(slab->used);
+	}
 	if (slab->kind == HK_KIND_NONE)
 		return 0;
 	return hk_class_info(slab->kind)->weight[slab->bucket & ~HK_BUCKET_DRAINING];

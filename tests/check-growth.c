@@ -107,11 +107,51 @@ START_TEST(what_lies_free_makes_room)
 }
 END_TEST
 
-/* Unless more would have to be given back for it than one in 32 of what is handed out. */
+/* Unless more would have to be given back for it than may be; and then that is the limit. */
 START_TEST(without_credit_it_goes_on)
 {
-	if (hk_os_page_size <= 16384)
-		ck_assert_uint_ge(grow_beside(false), 7 << 20);
+	if (hk_os_page_size > 16384)
+		return;
+	ck_assert_uint_ge(grow_beside(false), 7 << 20);
+	hk_growth.credit = 1 << 15;
+	hk_lock(&hk_medium_lock);
+	ck_assert_uint_le(hk_growth_excess_locked(), 2 * 114688 / 256);
+	hk_unlock(&hk_medium_lock);
+}
+END_TEST
+
+/* As if a request had grown beyond what is wanted. */
+static void *grow_by(size_t size)
+{
+	void *block;
+
+	atomic_store(&hk_growth_is_over, true);
+	block = heap_block(size);
+	ck_assert(!atomic_load(&hk_growth_is_over));
+	return block;
+}
+
+/* Half of the most that was in use beyond the size classes, and little of what is handed out. */
+START_TEST(how_much_may_be_given_back)
+{
+	hk_growth.beyond = hk_growth.credit = hk_growth.handed = 0;
+	for (size_t i = 0; i < LIVE; i++)
+		blocks[i] = heap_block(64 * KIB);
+	blocks[LIVE] = grow_by(64 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 0);
+	blocks[LIVE + 1] = grow_by(512 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 1024);
+	blocks[LIVE + 2] = grow_by(512 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 2048);
+	blocks[LIVE + 3] = heap_block(512 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 2048);
+	hk_growth.credit = 0;
+	hk_heap_free(blocks[LIVE + 3], "test");
+	blocks[LIVE + 3] = heap_block(512 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 2);
+	blocks[LIVE + 4] = heap_block(96 * KIB);
+	ck_assert_uint_eq(hk_growth.credit, 2);
+	ck_assert_uint_gt(hk_growth.handed, 0);
 }
 END_TEST
 
@@ -160,9 +200,7 @@ START_TEST(magazines_yield)
 			hk_heap_free(some[k], "test");
 	}
 	ck_assert_uint_gt(stats_now().bytes_cached, 0);
-	atomic_store(&hk_growth_is_over, true);
-	hk_heap_free(heap_block(LARGEST), "test");
-	ck_assert(!atomic_load(&hk_growth_is_over));
+	hk_heap_free(grow_by(LARGEST), "test");
 	ck_assert_uint_eq(stats_now().bytes_cached, 0);
 }
 END_TEST
@@ -197,6 +235,7 @@ int main(void)
 	tcase_add_test(tcase, it_ends_at_a_twentieth);
 	tcase_add_test(tcase, what_lies_free_makes_room);
 	tcase_add_test(tcase, without_credit_it_goes_on);
+	tcase_add_test(tcase, how_much_may_be_given_back);
 	tcase_add_test(tcase, and_where_huge_pages_are_asked_for);
 	tcase_add_test(tcase, the_kernel_may_refuse);
 	tcase_add_test(tcase, four_mib_are_nothing);
