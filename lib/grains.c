@@ -4,7 +4,6 @@
  */
 #include "grains.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "debug/block.h"
