@@ -4,9 +4,10 @@
  * kernel, or from both.
  *
  * A block is a span that is in use.  Behind its end it may have what was touched before, a
- * sixth of its bytes at most; what is more is purged.  It grows in place where the addresses behind it
- * are free, else by moving its page tables; and as what has grown was full, and what is new will
- * be written next, so much of that as may lie behind a block's end is faulted in at once.
+ * sixth of its bytes at most; what is more is purged.  It grows in place where the addresses
+ * behind it are free, else by moving its page tables; and as what has grown was full, and what
+ * is new will be written next, so much of that as may lie behind a block's end is faulted in at
+ * once.
  */
 #ifndef HK_CHUNKS_H
 #define HK_CHUNKS_H

@@ -178,25 +178,6 @@ void hk_grains_end(struct hk_superslab *superslab, unsigned first, unsigned end)
 			      memory_order_relaxed);
 }
 
-/* A part of a run, that which lies in one slot: its grains from first to end - 1. */
-struct part {
-	unsigned slot, first, end;
-};
-
-/* The next part of the run from *grain on, which moves on to the one after. */
-HK_INLINE bool next_part(unsigned *grain, unsigned end, struct part *part)
-{
-	unsigned slot = *grain / HK_GRAINS, start = slot * HK_GRAINS;
-
-	if (*grain >= end)
-		return false;
-	part->slot = slot;
-	part->first = *grain - start;
-	part->end = (end < start + HK_GRAINS ? end : start + HK_GRAINS) - start;
-	*grain = start + part->end;
-	return true;
-}
-
 /* These bits of a word, which are as in before. */
 HK_INLINE void flip(_Atomic uint64_t *word, uint64_t bits, uint64_t before)
 {
@@ -235,9 +216,9 @@ static void mark(_Atomic uint64_t *words, unsigned first, unsigned end, uint64_t
 void hk_grains_mark(struct hk_superslab *superslab, unsigned first, unsigned end,
 		    bool is_free)
 {
-	struct part part;
+	struct hk_part part;
 
-	while (next_part(&first, end, &part))
+	while (hk_next_part(&first, end, &part))
 		mark(superslab->slab[part.slot].grains, part.first, part.end,
 		     is_free ? 0 : UINT64_MAX);
 }
@@ -268,7 +249,7 @@ static void use(struct hk_superslab *superslab, int change)
 }
 
 /* Touch the part: its pages are there from now on. */
-HK_INLINE void touch(struct hk_superslab *superslab, const struct part *part,
+HK_INLINE void touch(struct hk_superslab *superslab, const struct hk_part *part,
 		     struct hk_taken *taken)
 {
 	struct hk_slab *slab = &superslab->slab[part->slot];
@@ -300,13 +281,13 @@ char *hk_grains_take(struct hk_superslab *superslab, unsigned first, unsigned n,
 {
 	unsigned begin = hk_room_begin(superslab, first) / HK_GRAINS;
 	unsigned grain = first;
-	struct part part;
+	struct hk_part part;
 	int change = 0;
 
 	*taken = (struct hk_taken){ .zero = true };
 	hk_grains_end(superslab, first, first + n);
 	hk_grains_mark(superslab, first, first + n, false);
-	while (next_part(&grain, first + n, &part)) {
+	while (hk_next_part(&grain, first + n, &part)) {
 		touch(superslab, &part, taken);
 		change += count_used(&superslab->slab[part.slot],
 				     (int)(part.end - part.first));
@@ -381,13 +362,13 @@ static bool settle(struct hk_superslab *superslab, unsigned first, unsigned end)
 bool hk_grains_give(struct hk_superslab *superslab, unsigned first, unsigned n)
 {
 	unsigned grain = first;
-	struct part part;
+	struct hk_part part;
 	int change = 0;
 
 	hk_block_gone(hk_grain_address(superslab, first));
 	hk_registry_set_window(hk_grain_address(superslab, first), HK_KIND_MEDIUM);
 	hk_grains_mark(superslab, first, first + n, true);
-	while (next_part(&grain, first + n, &part))
+	while (hk_next_part(&grain, first + n, &part))
 		change += count_used(&superslab->slab[part.slot],
 				     (int)part.first - (int)part.end);
 	count_all(superslab, -(int)n);

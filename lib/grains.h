@@ -132,6 +132,25 @@ static inline bool hk_grain_has(const struct hk_superslab *superslab, hk_bits_of
 	return bits(superslab, grain / 64) >> grain % 64 & 1;
 }
 
+/* A part of a run, that which lies in one slot: its grains from first to end - 1. */
+struct hk_part {
+	unsigned slot, first, end;
+};
+
+/* The next part of the run from *grain on, which moves on to the one after. */
+HK_INLINE bool hk_next_part(unsigned *grain, unsigned end, struct hk_part *part)
+{
+	unsigned slot = *grain / HK_GRAINS, start = slot * HK_GRAINS;
+
+	if (*grain >= end)
+		return false;
+	part->slot = slot;
+	part->first = *grain - start;
+	part->end = (end < start + HK_GRAINS ? end : start + HK_GRAINS) - start;
+	*grain = start + part->end;
+	return true;
+}
+
 /* A page has so many, as a power of two. */
 static inline unsigned hk_grains_page_shift(void)
 {

@@ -296,24 +296,20 @@ static unsigned absent(const struct hk_superslab *superslab, unsigned first, uns
 	unsigned page_shift = hk_grains_page_shift();
 	uint32_t empty = atomic_load_explicit(&superslab->empty, memory_order_relaxed);
 	unsigned pages = 0, end = first + n;
+	struct hk_part part;
 
-	while (first < end) {
-		unsigned slot = first / HK_GRAINS, start = slot * HK_GRAINS;
-		unsigned from = (first - start) >> page_shift, to = HK_GRAINS, gone = 0;
+	while (hk_next_part(&first, end, &part)) {
+		unsigned gone = UINT_MAX;
 
-		if (end < start + HK_GRAINS)
-			to = end - start;
-		if (hk_grains_in(superslab, slot))
-			gone = hk_grains_absent(superslab, slot);
-		else if (empty >> slot & 1)
-			gone = atomic_load_explicit(&superslab->purged[slot],
+		if (hk_grains_in(superslab, part.slot))
+			gone = hk_grains_absent(superslab, part.slot);
+		else if (empty >> part.slot & 1)
+			gone = atomic_load_explicit(&superslab->purged[part.slot],
 						    memory_order_relaxed);
-		else
-			gone = UINT_MAX;
-		gone &= (2u << ((to - 1) >> page_shift)) - (1u << from);
+		gone &= (2u << ((part.end - 1) >> page_shift)) -
+			(1u << (part.first >> page_shift));
 		if (gone)
 			pages += (unsigned)__builtin_popcount(gone);
-		first = start + to;
 	}
 	return pages << page_shift;
 }
